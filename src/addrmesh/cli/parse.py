@@ -1,0 +1,134 @@
+"""
+`addrmesh parse`: the components of one or a few addresses, for people or as JSON.
+
+It answers from a cold process while someone waits, so it imports little: no server, no pydantic, no rich.
+"""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from addrmesh.address.types import COMPONENT_TYPES
+from addrmesh.address.wire import ParseResult, Tagset, to_wire
+from addrmesh.cli import model
+from addrmesh.errors import InvalidText, RequestError
+
+NAMES = {
+    "prov": "省份", "city": "城市", "district": "区县", "devzone": "开发区", "town": "乡镇街道",
+    "community": "社区村", "village_group": "村组", "road": "道路", "roadno": "门牌号",
+    "intersection": "路口", "poi": "兴趣点", "subpoi": "子兴趣点", "houseno": "楼栋号", "cellno": "单元号",
+    "floorno": "楼层", "roomno": "房间号", "assist": "方位", "distance": "距离",
+}  # fmt: skip
+"""The Chinese name of each component type."""
+
+COLORS = (160, 166, 136, 142, 106, 70, 35, 37, 38, 33, 63, 99, 135, 171, 168, 131, 102, 67)
+"""Mid-tones of the 256-colour palette, for dark and light terminals; the table names every type as well."""
+
+COLOR_BY_TYPE = dict(zip(COMPONENT_TYPES, COLORS, strict=True))
+CHUNK_ROWS = 64
+
+
+def parse(
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(help="Addresses; without any, the lines of stdin.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    tagset: Annotated[
+        Tagset, typer.Option(help="mgeo leaves out the types MGeo does not know.")
+    ] = "addrmesh",
+    release: Annotated[
+        Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
+    ] = None,
+) -> None:
+    """
+    Show the components of addresses.
+
+    Example: addrmesh parse 浙江省杭州市余杭区文一西路969号
+    """
+    opened = model.find_release(release)
+    canonicals = []
+    addresses = list(_addresses(text))
+    for number, address in enumerate(addresses, 1):
+        try:
+            canonicals.append(model.canonical(address, opened.manifest.limits.max_code_points))
+        except RequestError as error:
+            raise InvalidText(f"address {number} of {len(addresses)}: {error}") from error
+    with closing(model.load(opened)) as engine:
+        found = []
+        for start in range(0, len(canonicals), CHUNK_ROWS):
+            found += engine.predict([c.text for c in canonicals[start : start + CHUNK_ROWS]])
+    results = [to_wire(a, c, f, tagset) for a, c, f in zip(addresses, canonicals, found, strict=True)]
+    if as_json:
+        from addrmesh.cli.document import print_document
+
+        print_document(release=opened.id, items=results)
+    elif sys.stdout.isatty():
+        color = not os.environ.get("NO_COLOR")
+        sys.stdout.write("\n".join(map(_picture if color else _plain_picture, addresses, results)))
+    else:
+        sys.stdout.write("\n".join(map(_table, results)))
+
+
+def _addresses(arguments: list[str] | None) -> Iterator[str]:
+    if arguments:
+        # Bytes of an argument that are not UTF-8 arrive as lone surrogates, which cannot be printed.
+        yield from (a.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for a in arguments)
+    elif sys.stdin.isatty():
+        raise typer.BadParameter("give an address, or pipe one per line into stdin", param_hint="TEXT")
+    else:
+        for line in sys.stdin.buffer:
+            if line.strip():
+                yield line.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
+
+
+def _picture(address: str, result: ParseResult) -> str:
+    """Return the address with its components coloured, above the table whose marks have the same colours."""
+    pieces, done = [], 0
+    for c in result.components:
+        start, end = c.span
+        pieces += [_visible(address[done:start]), _colored(c.type, _visible(address[start:end]))]
+        done = end
+    return "".join(pieces) + _visible(address[done:]) + "\n" + _table(result, mark="■ ", color=True)
+
+
+def _plain_picture(address: str, result: ParseResult) -> str:
+    return _visible(address) + "\n" + _table(result)
+
+
+def _colored(type_: str, text: str) -> str:
+    return f"\x1b[1;38;5;{COLOR_BY_TYPE[type_]}m{text}\x1b[0m"
+
+
+def _visible(text: str) -> str:
+    """Blank out what would move the cursor or turn the line around."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
+
+
+def _table(result: ParseResult, *, mark: str = "", color: bool = False) -> str:
+    if not result.components:
+        return "no component found\n"
+    rows = [("type", "名称", "text", "confidence")]
+    rows += [(c.type, NAMES[c.type], _visible(c.text), f"{c.confidence:.2f}") for c in result.components]
+    widths = [max(_columns(row[i]) for row in rows) for i in range(3)]
+    lines = []
+    for row, component in zip(rows, [None, *result.components], strict=True):
+        cells = [cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=False)]
+        line = "  ".join([*cells, row[3]])
+        if color and component:
+            line = _colored(component.type, mark) + line
+        elif mark:
+            line = " " * len(mark) + line
+        lines.append(line + "\n")
+    return "".join(lines)
+
+
+def _columns(text: str) -> int:
+    """Return how many terminal columns a text takes."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,0 +1,1 @@
+"""Operating several nodes as one; meets the nodes only over HTTP."""

@@ -1,0 +1,1 @@
+"""Text in, components out; knows neither HTTP nor Redis."""

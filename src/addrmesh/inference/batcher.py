@@ -1,0 +1,375 @@
+"""
+Requests wait here for the engine, and share its runs.
+
+Batching happens **while the engine is busy**: an idle engine takes a request at once, a busy one finds everything
+that arrived meanwhile when it returns. There is no waiting timer. Two classes wait: INTERACTIVE, one address with a
+person behind it, and BULK, which fills what is left of a batch and keeps a small floor share. `form_batch` decides,
+purely; `Batcher` owns the clock, the queue and the worker thread, and belongs to one event loop.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import count
+from typing import NamedTuple
+
+from addrmesh.address.types import Component
+from addrmesh.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
+from addrmesh.inference.engine import Engine
+
+Components = tuple[Component, ...]
+
+BULK_SHARE = 0.25
+"""Part of every batch that bulk work may claim when both classes wait: it goes on, at a quarter of full speed."""
+
+MEMORY = 0.8
+"""Weight of the past when a batch has been measured: the estimate follows a stolen core within about five batches."""
+
+
+class Priority(IntEnum):
+    """Who waits for the answer."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+class Pending:
+    """One text in the queue. `answer` resolves to its components; cancelling it gives the place up."""
+
+    __slots__ = ("answer", "deadline", "enqueued", "priority", "text", "tokens")
+
+    def __init__(
+        self, text: str, answer: "asyncio.Future[Components]", deadline: float, priority: Priority, enqueued: float
+    ) -> None:
+        self.text, self.tokens = text, len(text)
+        self.answer, self.deadline, self.priority, self.enqueued = answer, deadline, priority, enqueued
+
+
+Queue = list[tuple[float, int, Pending]]
+"""A heap by (deadline, arrival)."""
+
+
+class Batch(NamedTuple):
+    """What `form_batch` decided."""
+
+    rows: list[Pending]
+    dropped: list[Pending]
+    """No longer wanted, or out of time: left the queue without taking a row."""
+    bulk_credit: float
+
+
+def form_batch(interactive: Queue, bulk: Queue, *, max_tokens: int, now: float, bulk_credit: float = 0.0) -> Batch:
+    """
+    Take from both queues as many rows as one run of the engine may hold, earliest deadline first.
+
+    Cost is the sum of lengths, because the engine runs rows unpadded. Bulk rows come out of what interactive rows
+    leave, and out of a credit that grows by `BULK_SHARE` of a batch whenever bulk work waits: deficit round robin
+    (Shreedhar and Varghese, SIGCOMM 1995), so bulk work is never starved, whatever its row lengths.
+
+    Args:
+        interactive: Heap; taken and dropped rows are removed in place.
+        bulk: The same, for bulk work.
+        max_tokens: Upper bound on the code points of a batch. A single longer row is still returned, alone.
+        now: Monotonic seconds. A row whose deadline is not after `now` is dropped.
+        bulk_credit: What the previous call returned, in tokens.
+
+    Returns:
+        The rows, the dropped rows, and the credit to pass to the next call.
+    """
+    rows: list[Pending] = []
+    dropped: list[Pending] = []
+    left = max_tokens
+
+    def head(queue: Queue) -> Pending | None:
+        while queue:
+            pending = queue[0][2]
+            if pending.deadline > now and not pending.answer.done():
+                return pending
+            dropped.append(pending)
+            heapq.heappop(queue)
+        return None
+
+    def take(queue: Queue, allowance: float) -> float:
+        nonlocal left
+        while left > 0 and (pending := head(queue)) is not None:
+            if pending.tokens > allowance or (pending.tokens > left and rows):
+                break
+            heapq.heappop(queue)
+            rows.append(pending)
+            left -= pending.tokens
+            allowance -= pending.tokens
+        return allowance
+
+    if head(bulk) is not None:
+        bulk_credit = take(bulk, bulk_credit + BULK_SHARE * max_tokens)
+    take(interactive, float("inf"))
+    take(bulk, float("inf"))
+    return Batch(rows, dropped, bulk_credit if bulk else 0.0)
+
+
+@dataclass
+class BatcherStats:
+    """What the batcher has done; read by the metrics, written by nobody else."""
+
+    batches: int = 0
+    rows: int = 0
+    tokens: int = 0
+    engine_seconds: float = 0.0
+    failed_rows: int = 0
+    expired: int = 0
+    shed: int = 0
+
+
+@dataclass
+class _Pace:
+    """
+    Seconds per token, from decaying sums.
+
+    Sums rather than an average of ratios: a big batch then outweighs the small ones before it, whose fixed cost would
+    make the queue look longer than it is.
+    """
+
+    seconds: float = 0.0
+    tokens: float = 0.0
+    per_token: float = 0.0
+
+    def observe(self, seconds: float, tokens: int) -> None:
+        self.seconds = self.seconds * MEMORY + seconds
+        self.tokens = self.tokens * MEMORY + tokens
+        self.per_token = self.seconds / self.tokens
+
+
+@dataclass
+class Batcher:
+    """
+    An engine behind a queue.
+
+    Takes ownership of the engine: `close` closes it, on the one thread that ever ran it.
+
+    Args:
+        engine: A loaded model.
+        max_batch_tokens: Upper bound on the code points of one run.
+        max_wait_s: Admission limit: a longer predicted wait is refused.
+        on_batch: Called after each run with (rows, seconds of the engine, seconds the oldest row had waited).
+    """
+
+    engine: Engine
+    max_batch_tokens: int
+    max_wait_s: float
+    on_batch: Callable[[int, float, float], None] = lambda rows, seconds, waited: None  # noqa: ARG005
+    stats: BatcherStats = field(default_factory=BatcherStats)
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._queues: tuple[Queue, Queue] = ([], [])
+        self._waiting_tokens = [0, 0]
+        self._running: list[Pending] = []
+        self._running_tokens = 0
+        self._arrivals = count()
+        self._credit = 0.0
+        self._pace = _Pace()
+        self._turn: asyncio.Handle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    @property
+    def queue_depth(self) -> int:
+        """Rows waiting, cancelled ones that have not been met yet included."""
+        return len(self._queues[0]) + len(self._queues[1])
+
+    @property
+    def queue_tokens(self) -> int:
+        """Code points waiting."""
+        return self._waiting_tokens[0] + self._waiting_tokens[1]
+
+    def predicted_wait_s(self, priority: Priority) -> float:
+        """Return how long a request that arrives now would wait for its run, in seconds; its own cost is not in it."""
+        ahead = self._waiting_tokens[Priority.INTERACTIVE]
+        if bulk := self._waiting_tokens[Priority.BULK]:
+            # Interactive work waits for at most the floor share of bulk work, bulk work for everything.
+            ahead += bulk if priority is Priority.BULK else min(bulk, int(ahead * BULK_SHARE))
+        return (ahead + self._running_tokens) * self._pace.per_token
+
+    def admit(self, deadline: float, priority: Priority) -> None:
+        """
+        Refuse what could not be answered in time.
+
+        Raises:
+            DeadlineExceeded: `deadline` (loop time) has passed.
+            Overloaded: The predicted wait is over the limit or would outlast the deadline; `retry_after_s` says when
+                the queue will have drained.
+            NotReady: The batcher is closed.
+        """
+        if self._closed:
+            raise NotReady("the node is stopping")
+        wait = self.predicted_wait_s(priority)
+        remaining = deadline - self._loop.time()
+        if remaining <= 0:
+            self.stats.expired += 1
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        # Bulk work expects to wait, so only its deadline limits it.
+        limit = remaining if priority is Priority.BULK else min(self.max_wait_s, remaining)
+        if wait > limit:
+            self.stats.shed += 1
+            raise Overloaded(f"the predicted wait is {wait * 1000:.0f} ms", retry_after_s=wait)
+
+    def submit(self, text: str, deadline: float, priority: Priority = Priority.INTERACTIVE) -> Pending:
+        """
+        Put a text in the queue without asking for admission.
+
+        Args:
+            text: Canonical, not empty.
+            deadline: Loop time after which the text is not worth running; may be infinite.
+            priority: Its class.
+
+        Returns:
+            A pending row; await its `answer`, or cancel that to leave the queue. The answer fails with
+            DeadlineExceeded, EngineError or NotReady.
+        """
+        pending = Pending(text, self._loop.create_future(), deadline, priority, self._loop.time())
+        if self._closed:
+            pending.answer.set_exception(NotReady("the node is stopping"))
+            return pending
+        heapq.heappush(self._queues[priority], (deadline, next(self._arrivals), pending))
+        self._waiting_tokens[priority] += pending.tokens
+        self._idle.clear()
+        if not self._running:
+            # At the end of this turn of the loop, so that what arrives together runs together.
+            if self._turn is None:
+                self._turn = self._loop.call_soon(self._start)
+        elif self._alarm is None or deadline < self._alarm.when():
+            self._set_alarm()
+        return pending
+
+    async def predict(
+        self, text: str, *, deadline: float = float("inf"), priority: Priority = Priority.INTERACTIVE
+    ) -> Components:
+        """Admit, queue and await one text: `admit`, then `submit`, with their errors."""
+        self.admit(deadline, priority)
+        return await self.submit(text, deadline, priority).answer
+
+    async def drain(self) -> None:
+        """Return when everything that was submitted has been answered."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Fail what still waits with NotReady, let a running batch finish, and close the engine."""
+        if self._closed:
+            return
+        self._closed = True
+        for queue in self._queues:
+            for _, _, pending in queue:
+                if not pending.answer.done():
+                    pending.answer.set_exception(NotReady("the node is stopping"))
+        # The queue is now all answered rows: the next turn drops them.
+        if not self._running:
+            self._start()
+        await self._idle.wait()
+        await self._loop.run_in_executor(self._worker, self.engine.close)
+        self._worker.shutdown(wait=True)
+
+    def _start(self) -> None:
+        self._turn = None
+        batch = form_batch(
+            *self._queues, max_tokens=self.max_batch_tokens, now=self._loop.time(), bulk_credit=self._credit
+        )
+        self._credit = batch.bulk_credit
+        for pending in batch.dropped:
+            self._waiting_tokens[pending.priority] -= pending.tokens
+            self._expire(pending)
+        self._running = batch.rows
+        tokens = 0
+        for pending in batch.rows:
+            self._waiting_tokens[pending.priority] -= pending.tokens
+            tokens += pending.tokens
+        self._running_tokens = tokens
+        if not batch.rows:
+            self._set_alarm()
+            self._idle.set()
+            return
+        self._set_alarm()
+        run = self._loop.run_in_executor(self._worker, self._run, [pending.text for pending in batch.rows])
+        run.add_done_callback(self._finish)
+
+    def _run(self, texts: list[str]) -> tuple[Sequence[Components | EngineError], float]:
+        """Run on the worker thread; a batch that fails is tried row by row, once, so a bad row fails alone."""
+        started = time.perf_counter()
+        answers: Sequence[Components | EngineError]
+        try:
+            answers = self._engine_rows(texts)
+        except EngineError as error:
+            answers = [error] if len(texts) == 1 else [self._engine_row(text) for text in texts]
+        return answers, time.perf_counter() - started
+
+    def _engine_row(self, text: str) -> Components | EngineError:
+        try:
+            return self._engine_rows([text])[0]
+        except EngineError as error:
+            return error
+
+    def _engine_rows(self, texts: list[str]) -> list[Components]:
+        try:
+            answers = self.engine.predict(texts)
+        except EngineError:
+            raise
+        except Exception as error:
+            # Whatever a runtime raises; its message may hold the text, so only the type is kept.
+            raise EngineError(f"the model failed with {type(error).__name__}") from error
+        if len(answers) != len(texts):
+            raise EngineError(f"the model gave {len(answers)} answers to {len(texts)} texts")
+        return answers
+
+    def _finish(self, run: "asyncio.Future[tuple[Sequence[Components | EngineError], float]]") -> None:
+        rows, tokens = self._running, self._running_tokens
+        answers, seconds = run.result()
+        for pending, answer in zip(rows, answers, strict=True):
+            if pending.answer.done():
+                continue
+            if isinstance(answer, EngineError):
+                self.stats.failed_rows += 1
+                pending.answer.set_exception(answer)
+            else:
+                pending.answer.set_result(answer)
+        self._pace.observe(seconds, tokens)
+        stats = self.stats
+        stats.batches += 1
+        stats.rows += len(rows)
+        stats.tokens += tokens
+        stats.engine_seconds += seconds
+        self.on_batch(len(rows), seconds, self._loop.time() - seconds - min(p.enqueued for p in rows))
+        self._start()
+
+    def _set_alarm(self) -> None:
+        """Keep one timer for the earliest deadline of all, instead of one per request."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        deadlines = [queue[0][0] for queue in self._queues if queue]
+        deadlines += [pending.deadline for pending in self._running if not pending.answer.done()]
+        if deadlines and (earliest := min(deadlines)) != float("inf"):
+            self._alarm = self._loop.call_at(earliest, self._expire_overdue)
+
+    def _expire_overdue(self) -> None:
+        self._alarm = None
+        now = self._loop.time()
+        for queue in self._queues:
+            while queue and (queue[0][0] <= now or queue[0][2].answer.done()):
+                pending = heapq.heappop(queue)[2]
+                self._waiting_tokens[pending.priority] -= pending.tokens
+                self._expire(pending)
+        for pending in self._running:
+            if pending.deadline <= now:
+                self._expire(pending)
+        self._set_alarm()
+
+    def _expire(self, pending: Pending) -> None:
+        if not pending.answer.done():
+            self.stats.expired += 1
+            pending.answer.set_exception(DeadlineExceeded("the deadline passed before the model could answer"))

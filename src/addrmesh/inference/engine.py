@@ -1,0 +1,33 @@
+"""SEAM: the engine. It owns one loaded release on one device and answers batches of canonical texts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from addrmesh.address.types import Component
+from addrmesh.inference.release import Release
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe: one caller at a time, which is the batcher's worker thread."""
+
+    release: Release
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[Component, ...]]:
+        """
+        Find the components of each canonical text.
+
+        Args:
+            texts: Canonical texts (`address.normalize`), each 1 to `release.limits.max_code_points` long.
+
+        Returns:
+            For each text, in order, its components by position; positions are those of the canonical text.
+            The answer for a text does not depend on the other texts.
+
+        Raises:
+            EngineError: The model failed; none of the batch is answered.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the model's memory. The engine must not be used afterwards."""
+        ...

@@ -31,3 +31,19 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release the model's memory. The engine must not be used afterwards."""
         ...
+
+
+def load_engine(release: Release) -> Engine:
+    """
+    Load the engine that runs the release's model family.
+
+    Raises:
+        ReleaseError: The family is unknown here, or the model does not fit this version of addrmesh.
+    """
+    if release.manifest.family != "bilstm-bies":
+        raise ReleaseError(
+            f"release {release.id} holds a model of family {release.manifest.family!r}; this addrmesh runs bilstm-bies"
+        )
+    from addrmesh.inference.tagger import Tagger  # late: onnxruntime takes 60 ms to import
+
+    return Tagger(release)

@@ -16,10 +16,29 @@ from addrmesh.address.normalize import normalize
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.inference.features import fold
 
-NAACL_TYPES = (
-    "country prov city district devzone town community road subroad roadno subroadno poi subpoi houseno cellno floorno roomno "
-    "person assist redundant otherinfo"
-).split()
+NAACL_TYPES = [
+    "country",
+    "prov",
+    "city",
+    "district",
+    "devzone",
+    "town",
+    "community",
+    "road",
+    "subroad",
+    "roadno",
+    "subroadno",
+    "poi",
+    "subpoi",
+    "houseno",
+    "cellno",
+    "floorno",
+    "roomno",
+    "person",
+    "assist",
+    "redundant",
+    "otherinfo",
+]
 
 Span = tuple[str, int, int]
 

@@ -9,7 +9,7 @@ LSTM cell that starts at zero, no other unit can exceed them. So every batch has
 output layer is quantised with the constant scale 1/127.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 import tempfile
@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-from network import GAZETTEER_BITS, Tagger
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -28,6 +27,7 @@ from addrmesh.address.decode import DECODER_VERSION
 from addrmesh.address.labels import TAGS
 from addrmesh.address.normalize import NORMALIZER_VERSION
 from addrmesh.inference.features import GAZETTEER_CODES, Vocabulary
+from network import GAZETTEER_BITS, Tagger
 
 SATURATED = 25.0
 """Pre-activation at which a float32 sigmoid or tanh is 1."""
@@ -116,7 +116,9 @@ def build(model: Tagger, precision: str) -> onnx.ModelProto:
     ]
     keep = {"shape": np.int64, "middle": np.uint8}
     tables = [
-        numpy_helper.from_array(np.asarray(v, keep.get(k, np.int8 if k == "weight" and precision == "int8" else np.float32)), k)
+        numpy_helper.from_array(
+            np.asarray(v, keep.get(k, np.int8 if k == "weight" and precision == "int8" else np.float32)), k
+        )
         for k, v in constants.items()
     ]
     info = helper.make_tensor_value_info
@@ -171,7 +173,7 @@ def write_release(
         "family": "bilstm-bies",
         "source": source,
         "precision": precision,
-        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "created": dt.datetime.now(dt.UTC).date().isoformat(),
         "licence": "Apache-2.0 for the weights as far as they are ours; the training data state no licence, see MODEL_CARD.md",
         "tags": TAGS,
         "normalizer_version": NORMALIZER_VERSION,
@@ -181,7 +183,8 @@ def write_release(
         "limits": {"max_code_points": 2000},
         "calibration": calibration,
         "files": {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in sorted(contents.items())
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in sorted(contents.items())
         },
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", "utf-8")

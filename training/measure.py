@@ -13,7 +13,9 @@ COMPARABLE = ("road", "district", "city", "roadno", "town", "prov", "houseno", "
 class Score:
     """True positives, predictions and gold spans, by type."""
 
-    def __init__(self, gold: Iterable[Sequence[Span]], found: Iterable[Sequence[Span]], types: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, gold: Iterable[Sequence[Span]], found: Iterable[Sequence[Span]], types: Sequence[str] | None = None
+    ) -> None:
         self.right: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
         self.gold: Counter[str] = Counter()
@@ -43,4 +45,6 @@ def repeats_division(text: str, spans: Sequence[Span]) -> bool:
     """Tell whether the text repeats an administrative part, which NAACL labels `redundant` and CCKS labels again."""
     divisions = {text[start:end] for name, start, end in spans if name in ("prov", "city", "district", "town")}
     waste = [text[start:end] for name, start, end in spans if name == "redundant"]
-    return any(part in piece or (len(piece) > 1 and piece in part) for piece in waste for part in divisions if len(part) > 1)
+    return any(
+        part in piece or (len(piece) > 1 and piece in part) for piece in waste for part in divisions if len(part) > 1
+    )

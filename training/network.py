@@ -22,7 +22,9 @@ CHARACTER_DIM, PAIR_DIM, GAZETTEER_DIM = 96, 48, 24
 class Tagger(nn.Module):
     """Scores for one or more tag sets over one encoder."""
 
-    def __init__(self, characters: int, pairs: int, hidden: int, heads: Sequence[int] = (len(TAGS),), dropout: float = 0.4) -> None:
+    def __init__(
+        self, characters: int, pairs: int, hidden: int, heads: Sequence[int] = (len(TAGS),), dropout: float = 0.4
+    ) -> None:
         super().__init__()
         self.mask_id = characters  # one more than the vocabulary, for pre-training
         self.character = nn.Embedding(characters + 1, CHARACTER_DIM)

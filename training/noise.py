@@ -10,19 +10,77 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from compile_tables import PSEUDO, SUFFIXES, ZONE, read_csv, short_form
 from corpus import Example, Span, soft_rows, tag_rows
 
 SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛阎段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧阳"
 GIVEN = "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰霞平刚桂文辉玲鑫宇欣怡佳思雨梓涵浩然子轩俊博雅琪晨曦建国志华海燕春梅红雪松林婷婷小龙晓东立新"
-NOTES = (
-    "放前台 放门卫 放快递柜 放丰巢 放菜鸟驿站 放门口即可 请送货上门 送货上门 不要放驿站 送到家门口 到付 货到付款 加急 易碎品轻放 请勿暴晒 周末勿送 工作日送货 "
-    "周一至周五送 下午送 晚上六点后送 请提前电话联系 到了打电话 打电话下楼取 麻烦送上楼 有电梯 没有电梯 本人签收 谢谢 谢谢师傅 收 亲启 勿折 尽快发货 "
-    "不要敲门 放电表箱 节假日均可送货 代收 转交 快递放楼下 不接电话发短信 顺丰 发顺丰 备注请看"
-).split()
-LEAD = "地址: 收货地址: 收件地址: 详细地址: 寄到 寄: 送到 送货地址: 配送地址: 收件人地址: 所在地区: 住址: 中国 中国, 地址 收".split()
-PERSON = "收货人: 收件人: 联系人: 姓名: 收: 收货人 收件人".split()
-PHONE = "电话: 手机: 手机号: 联系电话: 电话 手机 Tel: tel".split()
+NOTES = [
+    "放前台",
+    "放门卫",
+    "放快递柜",
+    "放丰巢",
+    "放菜鸟驿站",
+    "放门口即可",
+    "请送货上门",
+    "送货上门",
+    "不要放驿站",
+    "送到家门口",
+    "到付",
+    "货到付款",
+    "加急",
+    "易碎品轻放",
+    "请勿暴晒",
+    "周末勿送",
+    "工作日送货",
+    "周一至周五送",
+    "下午送",
+    "晚上六点后送",
+    "请提前电话联系",
+    "到了打电话",
+    "打电话下楼取",
+    "麻烦送上楼",
+    "有电梯",
+    "没有电梯",
+    "本人签收",
+    "谢谢",
+    "谢谢师傅",
+    "收",
+    "亲启",
+    "勿折",
+    "尽快发货",
+    "不要敲门",
+    "放电表箱",
+    "节假日均可送货",
+    "代收",
+    "转交",
+    "快递放楼下",
+    "不接电话发短信",
+    "顺丰",
+    "发顺丰",
+    "备注请看",
+]
+LEAD = [
+    "地址:",
+    "收货地址:",
+    "收件地址:",
+    "详细地址:",
+    "寄到",
+    "寄:",
+    "送到",
+    "送货地址:",
+    "配送地址:",
+    "收件人地址:",
+    "所在地区:",
+    "住址:",
+    "中国",
+    "中国,",
+    "地址",
+    "收",
+]
+PERSON = ["收货人:", "收件人:", "联系人:", "姓名:", "收:", "收货人", "收件人"]
+PHONE = ["电话:", "手机:", "手机号:", "联系电话:", "电话", "手机", "Tel:", "tel"]
 BETWEEN = (" ", " ", " ", ",", "-", "/", "、", ";", ". ", "|")
 
 
@@ -41,7 +99,7 @@ def read_chains(gazetteer: Path) -> tuple[list[Chain], dict[str, list[str]]]:
     provinces = {row["code"]: row["name"] for row in read_csv(gazetteer / "nbs2023-provinces.csv")}
     cities = {row["code"]: row["name"] for row in read_csv(gazetteer / "nbs2023-cities.csv")}
     areas = {row["code"]: row["name"] for row in read_csv(gazetteer / "nbs2023-areas.csv")}
-    real = lambda name: "" if PSEUDO.match(name) or ZONE.search(name) else name  # noqa: E731
+    real = lambda name: "" if PSEUDO.match(name) or ZONE.search(name) else name
     chains = []
     for row in read_csv(gazetteer / "nbs2023-streets.csv"):
         prov, town = provinces[row["provinceCode"]], real(row["name"])
@@ -111,11 +169,28 @@ def swap_divisions(example: Example, chains: list[Chain], former: dict[str, list
 
 def person(draw: random.Random) -> str:
     title = draw.choice(("", "", "", "", "先生", "女士", "小姐", "老师"))
-    return draw.choice(SURNAMES) + ("" if title and draw.random() < 0.7 else "".join(draw.choices(GIVEN, k=draw.choice((1, 2, 2))))) + title
+    return (
+        draw.choice(SURNAMES)
+        + ("" if title and draw.random() < 0.7 else "".join(draw.choices(GIVEN, k=draw.choice((1, 2, 2)))))
+        + title
+    )
 
 
 def phone(draw: random.Random) -> str:
-    return draw.choice(("0" * 11, "0" * 11, "0" * 11, "000-0000-0000", "000 0000 0000", "+00 " + "0" * 11, "0000-00000000", "000-00000000", "000****0000", "00000000"))
+    return draw.choice(
+        (
+            "0" * 11,
+            "0" * 11,
+            "0" * 11,
+            "000-0000-0000",
+            "000 0000 0000",
+            "+00 " + "0" * 11,
+            "0000-00000000",
+            "000-00000000",
+            "000****0000",
+            "00000000",
+        )
+    )
 
 
 def contact(draw: random.Random) -> str:
@@ -128,7 +203,9 @@ def contact(draw: random.Random) -> str:
 
 def note(draw: random.Random) -> str:
     text = draw.choice(NOTES)
-    return draw.choice((text, "(" + text + ")", "【" + text + "】", "," + text, " " + text, "(" + text, " " + text + "!", "、" + text))
+    return draw.choice(
+        (text, "(" + text + ")", "【" + text + "】", "," + text, " " + text, "(" + text, " " + text + "!", "、" + text)
+    )
 
 
 def add_noise(example: Example, draw: random.Random) -> Example:
@@ -151,7 +228,9 @@ def add_noise(example: Example, draw: random.Random) -> Example:
         changes.append((0, 0, "000000" + draw.choice((" ", "")), []))
     if draw.random() < 0.2:
         between = draw.choice(BETWEEN)
-        changes += [(s, s, between, []) for name, s, _ in example.spans if s and (between == " " or draw.random() < 0.4)]
+        changes += [
+            (s, s, between, []) for name, s, _ in example.spans if s and (between == " " or draw.random() < 0.4)
+        ]
     if draw.random() < 0.06:
         changes += [(e, e, draw.choice(("(", " (")) + draw.choice(NOTES) + ")", []) for _, _, e in example.spans[-1:]]
     return edit(example, changes)
@@ -182,12 +261,22 @@ def mistype(example: Example, alphabet: str, draw: random.Random) -> Example:
 def number_tail(example: Example, draw: random.Random) -> Example:
     """Append building, unit, floor and room to an address that ends before them."""
     names = {name for name, *_ in example.spans}
-    if names & {"houseno", "cellno", "floorno", "roomno", "assist", "distance"} or not names & {"poi", "roadno", "community"}:
+    if names & {"houseno", "cellno", "floorno", "roomno", "assist", "distance"} or not names & {
+        "poi",
+        "roadno",
+        "community",
+    }:
         return example
     if max(end for _, _, end in example.spans) != len(example.text):
         return example
-    digits = lambda *sizes: "0" * draw.choice(sizes)  # noqa: E731
-    building = draw.choice((digits(1, 1, 2) + draw.choice(("号楼", "栋", "幢", "座", "#", "#楼", "号")), "A" + draw.choice(("座", "栋", "幢")), digits(1, 2)))
+    digits = lambda *sizes: "0" * draw.choice(sizes)
+    building = draw.choice(
+        (
+            digits(1, 1, 2) + draw.choice(("号楼", "栋", "幢", "座", "#", "#楼", "号")),
+            "A" + draw.choice(("座", "栋", "幢")),
+            digits(1, 2),
+        )
+    )
     unit = digits(1) + draw.choice(("单元", "单元", "门", "梯")) if draw.random() < 0.6 else ""
     floor = digits(1, 2) + draw.choice(("楼", "层", "F")) if draw.random() < 0.25 else ""
     room = digits(3, 3, 4) + draw.choice(("室", "室", "", "房", "号"))
@@ -200,7 +289,12 @@ def number_tail(example: Example, draw: random.Random) -> Example:
         if example.text[-1] == "0":
             return example
     else:
-        pieces = [("houseno", building), ("cellno", unit), ("floorno", floor), ("roomno", room if draw.random() < 0.9 else "")]
+        pieces = [
+            ("houseno", building),
+            ("cellno", unit),
+            ("floorno", floor),
+            ("roomno", room if draw.random() < 0.9 else ""),
+        ]
     text, spans = "", []
     for name, piece in pieces:
         if piece and name:
@@ -208,5 +302,3 @@ def number_tail(example: Example, draw: random.Random) -> Example:
         text += piece
     end = len(example.text)
     return edit(example, [(end, end, text, spans)])
-
-

@@ -9,8 +9,8 @@ opinion on every text, in one scheme) → `student` → `release`. Seeds are fix
 """
 
 import argparse
+import hashlib
 import json
-import math
 import pickle
 import random
 import subprocess
@@ -20,21 +20,21 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import noise
 import numpy as np
 import torch
-from corpus import NAACL_TYPES, Example, read_ccks, read_naacl, read_unlabelled, soft_rows, tag_rows, without
-from measure import COMPARABLE, Score, comparable, repeats_division
-from network import Tagger, log_partition, marginals, structured_loss, tensors, token_loss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+import noise
 from addrmesh.address import gazetteer
 from addrmesh.address.decode import best_tags, legal_spans
 from addrmesh.address.labels import TAGS
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.inference.features import Featurizer, Vocabulary, fold
+from corpus import NAACL_TYPES, Example, read_ccks, read_naacl, read_unlabelled, soft_rows, tag_rows, without
+from measure import COMPARABLE, Score, comparable, repeats_division
+from network import Tagger, marginals, structured_loss, tensors, token_loss
 
 WORK = Path(__file__).parent / "work"
 NAACL_TAGS = 1 + 4 * len(NAACL_TYPES)
@@ -103,7 +103,11 @@ def predict(model: nn.Module, featurize: Featurizer, texts: list[str], head: int
 
 def evaluate(scores_of, data: Data) -> dict[str, float]:
     """Measure on the tuning sets. `scores_of(texts)` gives merged-scheme scores."""
-    ccks = Score((e.spans for e in data.ccks_dev), map(decode, scores_of([e.text for e in data.ccks_dev])), [t for t in COMPONENT_TYPES if t != "roomno"])
+    ccks = Score(
+        (e.spans for e in data.ccks_dev),
+        map(decode, scores_of([e.text for e in data.ccks_dev])),
+        [t for t in COMPONENT_TYPES if t != "roomno"],
+    )
     found = [comparable(decode(s)) for s in scores_of([e.text for e in data.naacl_dev])]
     naacl = Score((comparable(e.spans) for e in data.naacl_dev), found, COMPARABLE)
     return {"ccks": round(ccks.f1(), 2), "naacl": round(naacl.f1(), 2), "roomno": round(naacl.f1("roomno"), 2)}
@@ -124,7 +128,9 @@ class Average:
                 self.state[key].lerp_(value.detach(), 1 - decay)
 
 
-def fit(model: nn.Module, epochs: int, epoch_batches, loss_of, rate: float, label: str, decay: float = 0.998, check=None) -> tuple[dict, list]:
+def fit(
+    model: nn.Module, epochs: int, epoch_batches, loss_of, rate: float, label: str, decay: float = 0.998, check=None
+) -> tuple[dict, list]:
     """Run AdamW with warm-up and linear decay; return averaged weights and the history of loss and measures."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.99))
     average, history, step = Average(model, decay), [], 0
@@ -165,7 +171,9 @@ def vocabulary(data: Data) -> Vocabulary:
     seen = Counter(c for text in texts for c in text)
     named = {c for level in gazetteer.LEVELS for name in gazetteer.names(level) for c in name}
     made = set("".join((noise.SURNAMES, noise.GIVEN, *noise.NOTES, *noise.LEAD, *noise.PERSON, *noise.PHONE)))
-    characters = sorted(c for c in {c for c, n in seen.items() if n >= 2} | named | {fold(c) for c in made} if ord(c) < 0x10000)
+    characters = sorted(
+        c for c in {c for c, n in seen.items() if n >= 2} | named | {fold(c) for c in made} if ord(c) < 0x10000
+    )
     known = set(characters)
     pairs = Counter(text[i : i + 2] for text in texts for i in range(len(text) - 1))
     kept = [pair for pair, _ in pairs.most_common(24_000) if set(pair) <= known][:20_000]
@@ -191,7 +199,10 @@ def pretrain(data: Data, words: Vocabulary, hidden: int, epochs: int, seed: int)
         beside = masked.clone()
         beside[1:] |= masked[:-1]
         states = model.encode(
-            characters.masked_fill(masked, model.mask_id), pairs.masked_fill(beside, 0), hits.masked_fill(masked, 0), lengths
+            characters.masked_fill(masked, model.mask_id),
+            pairs.masked_fill(beside, 0),
+            hits.masked_fill(masked, 0),
+            lengths,
         )
         guesses = model.guess(states[masked]) @ model.character.weight[:-1].T
         return nn.functional.cross_entropy(guesses, characters[masked])
@@ -218,7 +229,9 @@ def teacher(data: Data, words: Vocabulary, start: dict | None, hidden: int, epoc
     def loss_of(model: Tagger, item) -> Tensor:
         head, batch = item
         if head == 0:
-            batch = [noise.swap_divisions(e, data.chains, data.former, draw) if draw.random() < 0.15 else e for e in batch]
+            batch = [
+                noise.swap_divisions(e, data.chains, data.former, draw) if draw.random() < 0.15 else e for e in batch
+            ]
             batch = [noise.mistype(e, alphabet, draw) if draw.random() < 0.05 else e for e in batch]
             rows = [soft_rows(e) for e in batch]
         else:
@@ -256,7 +269,7 @@ def merge(ccks: NDArray, naacl: NDArray) -> NDArray:
         naacl: `[T, 85]` marginals of the NAACL tags.
     """
     merged = ccks.copy()
-    at = lambda types, name: slice(1 + 4 * types.index(name), 5 + 4 * types.index(name))  # noqa: E731
+    at = lambda types, name: slice(1 + 4 * types.index(name), 5 + 4 * types.index(name))
     room = naacl[:, at(NAACL_TYPES, "roomno")]
     merged *= 1 - room.sum(1, keepdims=True)
     merged[:, at(COMPONENT_TYPES, "roomno")] += room
@@ -268,7 +281,7 @@ def merge(ccks: NDArray, naacl: NDArray) -> NDArray:
     return merged.clip(0, 1)
 
 
-def opinions(data: Data, words: Vocabulary, teachers: list[dict], texts: list[str]) -> list[NDArray[np.float16]]:
+def opinions(words: Vocabulary, teachers: list[dict], texts: list[str]) -> list[NDArray[np.float16]]:
     """Return the teachers' mean marginals in the merged scheme."""
     featurize = Featurizer(words)
     models = []
@@ -313,7 +326,13 @@ def own_words(gold: Example, soft: NDArray[np.float16], naacl: bool) -> NDArray[
                 tags = tag_rows(end - start, [(name, 0, end - start)])
                 sure = np.zeros((end - start, rows.shape[1]), np.float32)
                 sure[np.arange(end - start), tags] = 1
-                keep = 0.0 if name == "roomno" else float(rows[start:end, 1:].sum(1).min() > 0.5 and rows[start:end, _columns(name)].sum(1).min() < 0.5)
+                keep = (
+                    0.0
+                    if name == "roomno"
+                    else float(
+                        rows[start:end, 1:].sum(1).min() > 0.5 and rows[start:end, _columns(name)].sum(1).min() < 0.5
+                    )
+                )
                 rows[start:end] = keep * rows[start:end] + (1 - keep) * sure
     return rows.astype(np.float16)
 
@@ -338,7 +357,7 @@ def pseudo(data: Data, words: Vocabulary, teachers: list[dict]) -> list[tuple[Ex
     texts = [e.text for e in data.ccks] + [e.text for e in data.naacl] + data.unlabelled
     half = len(texts) // 2
     with ProcessPoolExecutor(2) as pool:
-        parts = pool.map(run_opinions, [(None, words, teachers, texts[:half]), (None, words, teachers, texts[half:])])
+        parts = pool.map(run_opinions, [(words, teachers, texts[:half]), (words, teachers, texts[half:])])
         soft = [row for part in parts for row in part]
     result = []
     gold = [(e, False) for e in data.ccks] + [(e, True) for e in data.naacl]
@@ -348,7 +367,17 @@ def pseudo(data: Data, words: Vocabulary, teachers: list[dict]) -> list[tuple[Ex
     return result
 
 
-def student(data: Data, words: Vocabulary, start: dict | None, examples: list, hidden: int, epochs: int, seed: int, loss_name: str = "token", share: float = 1.0) -> dict:
+def student(
+    data: Data,
+    words: Vocabulary,
+    start: dict | None,
+    examples: list,
+    hidden: int,
+    epochs: int,
+    seed: int,
+    loss_name: str = "token",
+    share: float = 1.0,
+) -> dict:
     """Learn the teachers' opinions on everything, moved about China and covered with what orders carry."""
     torch.manual_seed(seed)
     draw = random.Random(seed)
@@ -381,7 +410,7 @@ def student(data: Data, words: Vocabulary, start: dict | None, examples: list, h
         inputs = tensors(featurize([e.text for e in batch]))
         return loss_function(model(inputs), targets([soft_rows(e) for e in batch], inputs[3]), inputs[3]) / 10
 
-    check = lambda model: evaluate(lambda texts: predict(model, featurize, texts), data)  # noqa: E731
+    check = lambda model: evaluate(lambda texts: predict(model, featurize, texts), data)
     state, history = fit(model, epochs, epoch_batches, loss_of, 2.5e-3, f"student {hidden} {loss_name}", 0.999, check)
     return {"state": state, "history": history, "hidden": hidden}
 
@@ -393,7 +422,9 @@ def measure_release(engine, data: Data) -> dict:
     ccks = Score((e.spans for e in data.ccks_dev), spans)
     rooms = engine.predict([e.text for e in data.naacl_dev])
     naacl = Score(
-        (comparable(e.spans) for e in data.naacl_dev), [[(c.type, c.start, c.end) for c in row] for row in rooms], COMPARABLE
+        (comparable(e.spans) for e in data.naacl_dev),
+        [[(c.type, c.start, c.end) for c in row] for row in rooms],
+        COMPARABLE,
     )
     raw, right = [], []
     for example, row in zip(data.ccks_dev, found, strict=True):
@@ -409,7 +440,6 @@ def build_release(data: Data, words: Vocabulary, trained: dict) -> None:
     """Export, calibrate, measure and write the release, its card and its pictures."""
     import export
     import report
-
     from addrmesh.address.normalize import normalize
     from addrmesh.inference.engine import load_engine
     from addrmesh.inference.release import BUILTIN, open_release
@@ -418,7 +448,9 @@ def build_release(data: Data, words: Vocabulary, trained: dict) -> None:
     model.load_state_dict(trained["state"])
     model.eval()
     onnx_bytes = export.quantize(export.build(model, "int8"))
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     settings = {"words": words, "source": f"training/train.py at commit {commit}"}
     plain = {"score": [0.0, 1.0], "probability": [0.0, 1.0]}
     trial = WORK / "trial" / BUILTIN.name
@@ -441,14 +473,18 @@ def build_release(data: Data, words: Vocabulary, trained: dict) -> None:
     report.plot_reliability(docs / "reliability.png", crossed, measured["right"])
     report.plot_history(docs / "training.png", trained["history"])
     card = report.model_card(
-        measured=measured, reference=reference, error=error, size=len(onnx_bytes), digest=export.digest(onnx_bytes), data=data,
+        measured=measured, reference=reference, error=error, size=len(onnx_bytes), digest=hashlib.sha256(onnx_bytes).hexdigest(), data=data,
         words=words, hidden=trained["hidden"], source=settings["source"],
     )  # fmt: skip
     export.write_release(BUILTIN, onnx_bytes, calibration=calibration, probes=probes, card=card, **settings)
     (docs.parent / "model-card.md").write_text(
         card + "\n## Pictures\n\n![Training](model/training.png)\n\n![Reliability](model/reliability.png)\n", "utf-8"
     )
-    print(open_release(BUILTIN).id, json.dumps({k: round(measured[k].f1(), 2) for k in ("ccks", "naacl")}), f"ECE {error:.4f}")
+    print(
+        open_release(BUILTIN).id,
+        json.dumps({k: round(measured[k].f1(), 2) for k in ("ccks", "naacl")}),
+        f"ECE {error:.4f}",
+    )
 
 
 def kept(name: str, make):
@@ -466,7 +502,9 @@ def kept(name: str, make):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the folder with ccks21-addr, naacl19-addr, ccks21-addr-pairs and gazetteer")
+    parser.add_argument(
+        "data", type=Path, help="the folder with ccks21-addr, naacl19-addr, ccks21-addr-pairs and gazetteer"
+    )
     parser.add_argument("--from", dest="start", choices=STAGES, help="do this stage and all after it again")
     options = parser.parse_args()
     for name in STAGES[STAGES.index(options.start) if options.start else 0 :]:

@@ -55,7 +55,7 @@ class Overloaded(Unavailable):
 
 
 class RateLimited(Unavailable):
-    """This caller sends more than its share."""
+    """The caller sends more than its share."""
 
 
 class DeadlineExceeded(Unavailable):

@@ -131,18 +131,12 @@ class Loaded:
 
 def sections() -> dict[str, type[Section]]:
     """Return the section models by name, in the order of the reference."""
-    return {
-        name: cast("type[Section]", field.annotation) for name, field in NodeSettings.model_fields.items()
-    }
+    return {name: cast("type[Section]", field.annotation) for name, field in NodeSettings.model_fields.items()}
 
 
 def fields() -> dict[str, FieldInfo]:
     """Return every setting by dotted key, in the order of the reference."""
-    return {
-        f"{name}.{key}": field
-        for name, model in sections().items()
-        for key, field in model.model_fields.items()
-    }
+    return {f"{name}.{key}": field for name, model in sections().items() for key, field in model.model_fields.items()}
 
 
 def variable(key: str) -> str:
@@ -194,9 +188,7 @@ def _validated(values: dict[str, Any], origins: dict[str, str], problems: list[s
         return NodeSettings.model_validate(nested)
     except ValidationError as error:
         bad = dict.fromkeys(f"{e['loc'][0]}.{e['loc'][1]}" for e in error.errors())
-        problems += [
-            f"{origins[key]}: {key}: found {values[key]!r}, allowed: {allowed(fields()[key])}" for key in bad
-        ]
+        problems += [f"{origins[key]}: {key}: found {values[key]!r}, allowed: {allowed(fields()[key])}" for key in bad]
         return None
 
 
@@ -214,9 +206,7 @@ def _from_file(path: Path, problems: list[str]) -> Iterable[tuple[str, Any, str]
     if document is None:
         return []
     if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path}: found {type(document).__name__}, allowed: sections ({', '.join(sections())})"
-        )
+        raise ConfigError(f"{path}: found {type(document).__name__}, allowed: sections ({', '.join(sections())})")
     found: list[tuple[str, Any, str]] = []
     for name, section in document.items():
         if name not in sections():
@@ -261,11 +251,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     elsewhere = [k for k in known if "." in k and k.rpartition(".")[2] == word.rpartition(".")[2]]
     if close := elsewhere or difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {close[0]}?"
-    return (
-        f"; there are {', '.join(known)}"
-        if len(known) < 10
-        else "; `addrmesh config show` lists what there is"
-    )
+    return f"; there are {', '.join(known)}" if len(known) < 10 else "; `addrmesh config show` lists what there is"
 
 
 def allowed(field: FieldInfo) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 NORMALIZER_VERSION = 1
 """Raise it when any text could come out differently: it is part of a release's manifest."""
 
+
 class Canonical(NamedTuple):
     """Canonical text and where each of its characters came from."""
 
@@ -48,7 +49,8 @@ def _canonical_char(char: str) -> str | None:
     category = unicodedata.category(char)
     if char.isspace() or category in ("Zs", "Zl", "Zp"):
         return " "
-    if category in ("Cc", "Cf", "Cs", "Mn", "Me"):  # control, format (zero width, bidi), lone surrogates, combining marks
+    # Control, format (zero width, bidi), lone surrogates, combining marks: nothing a reader would see.
+    if category in ("Cc", "Cf", "Cs", "Mn", "Me"):
         return None
     folded = "".join(_simplified().get(c, c) for c in unicodedata.normalize("NFKC", char))
     # NFKC can give blanks, combining marks and several characters ("㈱", "ﷺ"); keep what can be seen.

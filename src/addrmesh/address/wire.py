@@ -65,7 +65,5 @@ def to_wire(
     found = []
     for type_, start, end, confidence in components:
         first, last = origin[start], origin[end - 1] + 1
-        found.append(
-            WireComponent(type_, text[start:end], address[first:last], (first, last), round(confidence, 4))
-        )
+        found.append(WireComponent(type_, text[start:end], address[first:last], (first, last), round(confidence, 4)))
     return ParseResult(found)

@@ -76,24 +76,16 @@ def parse_file(
         str | None,
         typer.Option(help="Column, or NDJSON key, with the address; needed when the header does not tell."),
     ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of IN, such as gb18030.", show_default="utf-8")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last complete line of OUT.")
-    ] = False,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of IN, such as gb18030.", show_default="utf-8")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last complete line of OUT.")] = False,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", help="Write over OUT; with --resume, go on although it was made from something else."
-        ),
+        typer.Option("--force", help="Write over OUT; with --resume, go on although it was made from something else."),
     ] = False,
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON document on stdout.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document on stdout.")] = False,
 ) -> None:
     """
     Parse every address of a file; a line that cannot be parsed becomes a problem in its place.

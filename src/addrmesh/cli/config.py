@@ -38,9 +38,7 @@ def show(
     values = loaded.settings.model_dump(mode="json")
     by_key = {key: values[key.split(".")[0]][key.split(".")[1]] for key in fields()}
     if as_json:
-        shown = (
-            {k: {"value": v, "origin": loaded.origins[k]} for k, v in by_key.items()} if origin else by_key
-        )
+        shown = {k: {"value": v, "origin": loaded.origins[k]} for k, v in by_key.items()} if origin else by_key
         print_document(settings=shown)
         return
     width = max(map(len, by_key))

@@ -26,9 +26,7 @@ NOTHING_RUNS = "nothing is running; start it with: addrmesh up"
 
 
 def up(
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Leave it running in the background.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
     port: Annotated[int | None, typer.Option(help="TCP port of the node.", show_default="8000")] = None,
     region: Annotated[str | None, typer.Option(help="Name of the region.", show_default="local")] = None,
 ) -> None:
@@ -200,9 +198,7 @@ def _table(fleet: "FleetStatus") -> str:
         for n in r.nodes
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "".join(
-        "  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
-    )
+    return "".join("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
 
 
 def _next_steps(fleet: "FleetStatus", *, detached: bool = False) -> str:

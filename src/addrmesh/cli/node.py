@@ -20,19 +20,11 @@ def node() -> None:
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[
-        int | None, typer.Option(help="TCP port; 0 takes any free one.", show_default="8000")
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="Region the node belongs to.", show_default="local")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the node in its region.", show_default="node-1")
-    ] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes any free one.", show_default="8000")] = None,
+    region: Annotated[str | None, typer.Option(help="Region the node belongs to.", show_default="local")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the node in its region.", show_default="node-1")] = None,
     release: Annotated[Path | None, typer.Option(help="Directory of the release to serve.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with settings; see config/node.example.yaml.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings; see config/node.example.yaml.")] = None,
 ) -> None:
     """
     Serve the HTTP API until SIGTERM or Ctrl-C, then finish what was accepted.

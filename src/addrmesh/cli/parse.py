@@ -40,9 +40,7 @@ def parse(
         typer.Argument(help="Addresses; without any, the lines of stdin.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    tagset: Annotated[
-        Tagset, typer.Option(help="mgeo leaves out the types MGeo does not know.")
-    ] = "addrmesh",
+    tagset: Annotated[Tagset, typer.Option(help="mgeo leaves out the types MGeo does not know.")] = "addrmesh",
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,

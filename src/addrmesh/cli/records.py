@@ -135,18 +135,14 @@ class Input:
             try:
                 parsed = decode(line if utf8 else line.decode(self.encoding))
             except msgspec.ValidationError as error:
-                yield Record(
-                    number, _id(line), "", problem(422, "validation-failed", "Wrong shape", str(error))
-                )
+                yield Record(number, _id(line), "", problem(422, "validation-failed", "Wrong shape", str(error)))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 yield Record(number, NOT_AN_ID, "", problem(400, "invalid-json", "Not JSON", _reason(error)))
             else:
                 yield Record(number, parsed.id, parsed.address)
 
     def _csv(self) -> Iterator[Record]:
-        self._open = text = io.TextIOWrapper(
-            self._buffered, self.encoding, errors="surrogateescape", newline=""
-        )
+        self._open = text = io.TextIOWrapper(self._buffered, self.encoding, errors="surrogateescape", newline="")
         first = text.readline()
         if not first:
             return iter(())
@@ -201,9 +197,7 @@ def _encoding(path: str, head: bytes, wanted: str | None) -> str:
         if "utf-8" in wanted.lower().replace("_", "-"):
             return "utf-8"
         if wanted.lower().startswith(("utf-16", "utf16", "utf-32", "utf32")):
-            raise ConfigError(
-                f"--encoding: {wanted} cannot be read as lines; convert the file to UTF-8 first"
-            )
+            raise ConfigError(f"--encoding: {wanted} cannot be read as lines; convert the file to UTF-8 first")
         return wanted
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{path}: is UTF-16; convert it to UTF-8 first (iconv -f utf-16 -t utf-8)")
@@ -220,9 +214,7 @@ def _first_bad_byte(head: bytes, encoding: str) -> int | None:
     try:
         head.decode(encoding)
     except UnicodeDecodeError as error:
-        cut_short = len(head) - error.start < 4 and error.end >= len(
-            head
-        )  # the head may end inside a character
+        cut_short = len(head) - error.start < 4 and error.end >= len(head)  # the head may end inside a character
         return None if cut_short and len(head) >= 4096 else error.start
     return None
 

@@ -78,11 +78,8 @@ def verify(path: ReleasePath = None) -> None:
             f"{opened.id}: {len(differing)} of {len(probes)} probes are answered differently: {numbers}",
             err=True,
         )
-        typer.echo(
-            "This machine does not run the model as it was meant; do not serve it from here.", err=True
-        )
+        typer.echo("This machine does not run the model as it was meant; do not serve it from here.", err=True)
         raise typer.Exit(ExitCode.DIFFERENT)
     typer.echo(
-        f"{opened.id}: {len(opened.manifest.files)} files are intact, "
-        f"{len(probes)} probes are answered as expected"
+        f"{opened.id}: {len(opened.manifest.files)} files are intact, {len(probes)} probes are answered as expected"
     )

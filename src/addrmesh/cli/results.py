@@ -83,9 +83,7 @@ def _prepare(descriptor: int, path: Path, progress: Progress, *, resume: bool, f
         _check_same(path, progress, force=force)
         done_line = _cut_torn_line(descriptor, found.st_size, path)
     elif found.st_size and not force:
-        raise Refused(
-            f"{path} exists; go on with it (--resume), write over it (--force), or choose another name"
-        )
+        raise Refused(f"{path} exists; go on with it (--resume), write over it (--force), or choose another name")
     else:
         os.ftruncate(descriptor, 0)
     _save(_sidecar(path), progress)
@@ -112,9 +110,7 @@ def _check_same(path: Path, wanted: Progress, *, force: bool) -> None:
     try:
         made_by = msgspec.json.decode(sidecar.read_bytes(), type=Progress)
     except (OSError, msgspec.DecodeError) as error:
-        raise Refused(
-            f"{sidecar} does not say what made {path}; --force goes on with it all the same"
-        ) from error
+        raise Refused(f"{sidecar} does not say what made {path}; --force goes on with it all the same") from error
     if made_by.release != wanted.release:
         raise Refused(
             f"{path} was made by release {made_by.release}, this is {wanted.release}; "

@@ -130,9 +130,7 @@ def node_after(node: NodeStatus, *, exited: bool, release: str | None, now: floa
         if not node.was_ready:
             return _with(node, state="failed", pid=None)
         deaths = 1 if now - node.started_at >= STEADY_AFTER_S else node.deaths_in_row + 1
-        return _with(
-            node, state="waiting", pid=None, deaths_in_row=deaths, retry_at=now + restart_delay_s(deaths)
-        )
+        return _with(node, state="waiting", pid=None, deaths_in_row=deaths, retry_at=now + restart_delay_s(deaths))
     if release is not None:
         return _with(node, state="ready", release=release, was_ready=True)
     return _with(node, state="unready") if node.state == "ready" else node
@@ -164,9 +162,7 @@ class StateDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise ConfigError(
-                f"{self.path}: cannot be made ({error.strerror}); set ADDRMESH_STATE_DIR"
-            ) from error
+            raise ConfigError(f"{self.path}: cannot be made ({error.strerror}); set ADDRMESH_STATE_DIR") from error
 
     def node_log(self, region: str, node: str) -> Path:
         """Return where a node's output goes."""
@@ -194,9 +190,7 @@ class StateDirectory:
                 if (status := self.read()) and (orphans := _orphans(status)):
                     file.close()
                     pids = ", ".join(map(str, orphans))
-                    raise AlreadyUp(
-                        f"nodes of a killed supervisor still run (pid {pids}); `addrmesh down` stops them"
-                    )
+                    raise AlreadyUp(f"nodes of a killed supervisor still run (pid {pids}); `addrmesh down` stops them")
                 self.status_file.unlink(missing_ok=True)
                 return file
         file.close()
@@ -295,9 +289,7 @@ class Supervisor:
 
     def _each(self, step: Callable[[str, NodeSpec, NodeStatus], NodeStatus]) -> None:
         regions = tuple(
-            RegionStatus(
-                spec.name, tuple(step(spec.name, n, s) for n, s in zip(spec.nodes, status.nodes, strict=True))
-            )
+            RegionStatus(spec.name, tuple(step(spec.name, n, s) for n, s in zip(spec.nodes, status.nodes, strict=True)))
             for spec, status in zip(self._regions, self.status.regions, strict=True)
         )
         if regions != self.status.regions:
@@ -327,11 +319,7 @@ class Supervisor:
     def _tick(self, region: str, spec: NodeSpec, node: NodeStatus) -> NodeStatus:
         now = time.monotonic()
         if node.state == "waiting":
-            return (
-                _with(self._start(region, spec, node), restarts=node.restarts + 1)
-                if now >= node.retry_at
-                else node
-            )
+            return _with(self._start(region, spec, node), restarts=node.restarts + 1) if now >= node.retry_at else node
         exited = self._processes[region, spec.name].poll() is not None
         return node_after(node, exited=exited, release=None if exited else probe(spec.url), now=now)
 
@@ -377,9 +365,7 @@ def check_ports(regions: Sequence[RegionSpec]) -> None:
 def command_of(pid: int) -> str:
     """Return a process's command line, where the system tells (Linux); else a question mark."""
     try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        )
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
         return "?"
 
@@ -393,9 +379,7 @@ def observe(status: FleetStatus) -> FleetStatus:
         release = probe(node.url)
         return node_after(node, exited=False, release=release, now=0.0)
 
-    return FleetStatus(
-        status.supervisor, tuple(RegionStatus(r.name, tuple(map(now, r.nodes))) for r in status.regions)
-    )
+    return FleetStatus(status.supervisor, tuple(RegionStatus(r.name, tuple(map(now, r.nodes))) for r in status.regions))
 
 
 def is_ready(status: FleetStatus) -> bool:
@@ -421,9 +405,7 @@ def stop(directory: StateDirectory, *, timeout_s: float) -> FleetStatus | None:
         for pid in orphans:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        _wait(
-            lambda: not any(map(_is_node, orphans)), timeout_s, "nodes without a supervisor are still there"
-        )
+        _wait(lambda: not any(map(_is_node, orphans)), timeout_s, "nodes without a supervisor are still there")
         directory.status_file.unlink(missing_ok=True)
         return status if orphans else None
     if status is None:

@@ -8,9 +8,7 @@ def is_free(host: str, port: int) -> bool:
     """Say whether a server could listen there now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
-        listener.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as the node does; TIME_WAIT is no holder
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the node does; TIME_WAIT is no holder
         try:
             listener.bind((host, port))
         except OSError:

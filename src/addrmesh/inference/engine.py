@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from addrmesh.address.types import Component
+from addrmesh.errors import ReleaseError
 from addrmesh.inference.release import Release
 
 

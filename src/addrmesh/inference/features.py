@@ -4,6 +4,7 @@ Canonical texts to the network's inputs: characters, character pairs and gazette
 Digits all read as `0` and latin letters as `A`: the labelled data knows no others. Spans do not move by it.
 """
 
+import string
 from collections.abc import Sequence
 
 import msgspec
@@ -38,7 +39,7 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)
 
 
-_FOLD = {**{ord(c): "0" for c in "0123456789"}, **{ord(c): "A" for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"}}
+_FOLD = {**dict.fromkeys(map(ord, string.digits), "0"), **dict.fromkeys(map(ord, string.ascii_letters), "A")}
 
 
 class Featurizer:
@@ -53,7 +54,7 @@ class Featurizer:
             self._number[ord(char)] = i
         for code, folded in _FOLD.items():
             self._number[code] = number.get(folded, UNKNOWN)
-        keys = np.array([number[a] * self.size + number[b] for a, b in vocabulary.pairs], np.int32)
+        keys = np.array([number[pair[0]] * self.size + number[pair[1]] for pair in vocabulary.pairs], np.int32)
         order = np.argsort(keys)
         self._pair_keys, self._pair_number = keys[order], (order + 1).astype(np.int32)
         self._automaton = gazetteer.automaton()
@@ -77,11 +78,10 @@ class Featurizer:
         found = np.searchsorted(self._pair_keys, keys)
         np.minimum(found, len(self._pair_keys) - 1, out=found)
         pairs = np.where(self._pair_keys[found] == keys, self._pair_number[found], np.int32(0))
-        hits = [hit for text in texts for hit in self._gazetteer_row(text, longest)]
-        gazetteer_codes = np.array(hits, np.int32).reshape(len(texts), longest)
-        return Inputs(
-            np.ascontiguousarray(numbers.T), np.ascontiguousarray(pairs.T), np.ascontiguousarray(gazetteer_codes.T), lengths
-        )
+        rows = [code for text in texts for code in self._gazetteer_row(text, longest)]
+        gazetteer_codes = np.array(rows, np.int32).reshape(len(texts), longest)
+        characters, pairs, hits = (np.ascontiguousarray(table.T) for table in (numbers, pairs, gazetteer_codes))
+        return Inputs(characters, pairs, hits, lengths)
 
     def _gazetteer_row(self, text: str, width: int) -> list[int]:
         row = [0] * width

@@ -1,0 +1,113 @@
+"""
+Where a node is in its life. The probe endpoints answer from here and from nowhere else.
+
+    starting ──▶ ready ──▶ draining ──▶ stopped
+        └──────────────────────▲
+
+A node is ready when its warm-up has answered the release's probe set as the manifest's author expected. It never
+goes back: a drained process ends.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+
+from addrmesh.address.normalize import normalize
+from addrmesh.errors import NotReady, ReleaseError
+from addrmesh.inference.batcher import Components
+from addrmesh.inference.release import Probe
+
+
+class Draining(NotReady):
+    """The node is draining."""
+
+
+class WrongRelease(NotReady):
+    """The node serves another release than the one asked for."""
+
+
+class ProbeFailed(ReleaseError):
+    """The model does not answer its probe set as the release promises."""
+
+
+class State(StrEnum):
+    """The states, in order."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+_NEXT = {
+    State.STARTING: {State.READY, State.DRAINING},
+    State.READY: {State.DRAINING},
+    State.DRAINING: {State.STOPPED},
+    State.STOPPED: set[State](),
+}
+
+
+class Lifecycle:
+    """The state of one node."""
+
+    def __init__(self) -> None:
+        self.state = State.STARTING
+        self.failure: str | None = None
+        """Why the node cannot become ready, in words that may be shown."""
+        self._started = time.monotonic()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the process began to start."""
+        return time.monotonic() - self._started
+
+    @property
+    def status(self) -> str:
+        """The word `/health` uses."""
+        if self.state is State.READY:
+            return "healthy"
+        return "unhealthy" if self.failure or self.state is State.STOPPED else self.state.value
+
+    def move_to(self, state: State) -> None:
+        """Change the state; a step that is not in the diagram is a bug."""
+        if state not in _NEXT[self.state]:
+            raise AssertionError(f"a node cannot go from {self.state} to {state}; this is a bug")
+        self.state = state
+
+    def require_ready(self) -> None:
+        """
+        Return if the node takes requests.
+
+        Raises:
+            Draining: It is about to stop; ask another node.
+            NotReady: It is still starting, or could not start.
+        """
+        if self.state is State.READY:
+            return
+        if self.state is State.STARTING:
+            raise NotReady(self.failure or "the model is being loaded", retry_after_s=1.0)
+        raise Draining("the node is about to stop; ask another one", retry_after_s=1.0)
+
+
+async def check_probes(probes: Sequence[Probe], predict: Callable[[str], Awaitable[Components]]) -> None:
+    """
+    Ask every probe, twice: the first round warms the engine up and is checked like the second.
+
+    Raises:
+        ProbeFailed: It names the probe by its number, from 0, and the labels that differ, never its text.
+    """
+    for _ in range(2):
+        answers = await asyncio.gather(*(predict(normalize(probe.address).text) for probe in probes))
+        for number, (probe, answer) in enumerate(zip(probes, answers, strict=True)):
+            expected = [tuple(component) for component in probe.components]
+            found = [(component.type, component.start, component.end) for component in answer]
+            if expected != found:
+                raise ProbeFailed(
+                    f"probe {number} of {len(probes)} failed: expected {_words(expected)}, found {_words(found)}; "
+                    "the release does not run here as it did where it was made"
+                )
+
+
+def _words(components: Sequence[tuple[str, int, int]]) -> str:
+    return ", ".join(f"{kind}[{start}:{end}]" for kind, start, end in components) or "nothing"

@@ -1,0 +1,144 @@
+"""One node: its engine, its pipeline and its state, from start to stop."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from addrmesh.errors import AddrmeshError
+from addrmesh.inference.batcher import Batcher, Priority
+from addrmesh.inference.engine import Engine
+from addrmesh.inference.release import Release
+from addrmesh.node.asgi import CLOSE, HeaderPairs, Responder
+from addrmesh.node.cache import Cache
+from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
+from addrmesh.node.pipeline import Pipeline
+from addrmesh.node.wire import Service
+from addrmesh.settings import NodeSettings
+from addrmesh.telemetry.log import failure
+from addrmesh.telemetry.metrics import NodeMetrics
+
+LoadEngine = Callable[[], Engine]
+
+
+def load_from(path: Path | None) -> Engine:
+    """Open the release in `path`, or the built-in one, and load its model. Takes a second; run it in a thread."""
+    from addrmesh.inference.engine import load_engine  # the runtime takes 0.2 s to import: not before /livez answers
+    from addrmesh.inference.release import BUILTIN, open_release
+
+    return load_engine(open_release(path or BUILTIN))
+
+
+class Node:
+    """
+    What the endpoints talk to.
+
+    Args:
+        settings: Of this node.
+        load: Makes the engine; called once, in a thread.
+    """
+
+    def __init__(self, settings: NodeSettings, load: LoadEngine) -> None:
+        self.settings = settings
+        self.lifecycle = Lifecycle()
+        self.metrics = NodeMetrics()
+        self.responder = Responder(self.metrics, settings.limits.body_timeout_s)
+        self.release: Release | None = None
+        self.failed: AddrmeshError | None = None
+        """What ended the start."""
+        self._load = load
+        self._log = structlog.get_logger()
+        self._batcher: Batcher | None = None
+        self._pipeline: Pipeline | None = None
+        self._service = self._identify()
+        self.metrics.node_ready.read = lambda: float(self.lifecycle.state is State.READY)
+
+    def pipeline(self) -> Pipeline:
+        """
+        Return the pipeline, if the node takes requests.
+
+        Raises:
+            NotReady: It does not.
+        """
+        self.lifecycle.require_ready()
+        if self._pipeline is None:
+            raise AssertionError("a ready node has a pipeline; this is a bug")
+        return self._pipeline
+
+    def service(self, *, cached: bool, elapsed_s: float) -> Service:
+        """Return who answered, and how."""
+        mode, region, node, release, gazetteer = self._service
+        return Service(mode, region, node, release, gazetteer, cached, round(elapsed_s * 1000, 3), truncated=False)
+
+    async def start(self) -> None:
+        """Load, warm up, check the probe set, and become ready. What goes wrong is kept in `failed`, and logged."""
+        try:
+            await self._start()
+        except AddrmeshError as error:
+            self.failed = error
+            self.lifecycle.failure = str(error) if isinstance(error, ProbeFailed) else "the release cannot be loaded"
+            self._log.error("node.start_failed", detail=str(error))
+        except Exception as error:
+            self.lifecycle.failure = "the release cannot be loaded"
+            self._log.error("node.start_failed", **failure(error))
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        engine = await asyncio.to_thread(self._load)
+        release = engine.release
+        batcher = self._batcher = Batcher(
+            engine,
+            max_batch_tokens=settings.batching.max_batch_tokens,
+            max_wait_s=settings.batching.max_wait_ms / 1000,
+            on_batch=self.metrics.observe_batch,
+        )
+        # As bulk work without a deadline: no probe is ever refused.
+        await check_probes(release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))
+        limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
+        cache = Cache(settings.cache.entries, release.id)
+        self._pipeline = Pipeline(batcher, cache, self.metrics, limit)
+        self.metrics.queue_depth.read = lambda: batcher.queue_depth
+        self.metrics.queue_tokens.read = lambda: batcher.queue_tokens
+        self.metrics.cache_entries.read = lambda: len(cache)
+        self.metrics.release_info.labels = {"release": release.id}
+        self.metrics.release_info.read = lambda: 1.0
+        self.release = release
+        self._service = self._identify()
+        if self.lifecycle.state is State.STARTING:  # it may have been told to stop meanwhile
+            self.lifecycle.move_to(State.READY)
+            self._log.info("node.started", release=release.id, seconds=round(self.lifecycle.uptime_s, 3))
+
+    def drain(self) -> None:
+        """Take no more work; what was accepted goes on. Replies now ask their connections to close."""
+        if self.lifecycle.state in (State.STARTING, State.READY):
+            self.lifecycle.move_to(State.DRAINING)
+            self.responder.headers += CLOSE
+            self._log.info("node.draining", in_flight=self.responder.in_flight)
+
+    async def stop(self) -> None:
+        """Drain within the time the settings give, then free the engine."""
+        self.drain()
+        if self._batcher is not None:
+            try:
+                async with asyncio.timeout(self.settings.server.drain_timeout_s):
+                    await self._batcher.drain()
+            except TimeoutError:
+                self._log.warning("node.drain_cut", queue_depth=self._batcher.queue_depth)
+            await self._batcher.close()
+        if self.lifecycle.state is not State.STOPPED:
+            self.lifecycle.move_to(State.STOPPED)
+            self._log.info("node.stopped", uptime_s=round(self.lifecycle.uptime_s, 1))
+
+    def _identify(self) -> tuple[str, str, str, str, str]:
+        """Put who answers into the headers and in front of every reply."""
+        server, release = self.settings.server, self.release
+        headers: HeaderPairs = ((b"x-region", server.region.encode()), (b"x-node", server.name.encode()))
+        if release is not None:
+            headers += ((b"x-release", release.id.encode()),)
+        if self.lifecycle.state not in (State.STARTING, State.READY):
+            headers += CLOSE
+        self.responder.headers = headers
+        gazetteer = release.manifest.gazetteer_version if release else ""
+        return "FULL", server.region, server.name, release.id if release else "", gazetteer

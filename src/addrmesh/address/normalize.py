@@ -64,7 +64,8 @@ _TABLE = _Table()
 def normalize(text: str) -> Canonical:
     """Return the canonical form of `text`; it may be empty."""
     canonical = text.translate(_TABLE)
-    if len(canonical) == len(text) and None not in map(_TABLE.__getitem__, map(ord, text)):
-        return Canonical(canonical, None)
-    origin = [i for i, char in enumerate(text) for _ in _TABLE[ord(char)] or ""]
-    return Canonical(canonical, tuple(origin))
+    if canonical == text:
+        return Canonical(text, None)
+    origin = tuple([i for i, char in enumerate(text) for _ in _TABLE[ord(char)] or ""])
+    same_places = len(origin) == len(text) and origin[-1] == len(text) - 1
+    return Canonical(canonical, None if same_places and origin == tuple(range(len(text))) else origin)

@@ -37,7 +37,7 @@ that is still sending sees a reset instead of the 413 otherwise."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 
 
-class ClientDisconnected(Exception):  # noqa: N818
+class ClientDisconnected(Exception):
     """The client went away before it had sent its body: there is nobody to answer."""
 
 
@@ -87,6 +87,7 @@ class Responder:
 
     def __post_init__(self) -> None:
         self._log = structlog.get_logger()
+        self._idle = asyncio.Event()
         self._process = token_hex(6)
         self._numbers = count(1)
 
@@ -101,10 +102,26 @@ class Responder:
         """Return an id nobody else uses: the process's random part and a number."""
         return f"{self._process}-{next(self._numbers):x}"
 
+    def enter(self) -> None:
+        """Count a request as accepted."""
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Count it as finished."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when no request is under way."""
+        while self.in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+
     async def respond(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing but a cancellation gets out of here."""
         request = self.request(scope)
-        self.in_flight += 1
+        self.enter()
         try:
             try:
                 if endpoint.max_body:
@@ -120,7 +137,7 @@ class Responder:
             elapsed = asyncio.get_running_loop().time() - request.arrived
             self.metrics.http_request_seconds.observe(endpoint.path, elapsed)
         finally:
-            self.in_flight -= 1
+            self.leave()
 
     def refusal(self, error: Exception, request_id: str) -> Reply:
         """Return the problem document of an error, and log it if nobody foresaw it."""

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
+from typing import Literal
 
 from addrmesh.address.normalize import normalize
 from addrmesh.errors import NotReady, ReleaseError
@@ -29,6 +30,9 @@ class WrongRelease(NotReady):
 
 class ProbeFailed(ReleaseError):
     """The model does not answer its probe set as the release promises."""
+
+
+HealthStatus = Literal["healthy", "starting", "draining", "unhealthy"]
 
 
 class State(StrEnum):
@@ -63,11 +67,13 @@ class Lifecycle:
         return time.monotonic() - self._started
 
     @property
-    def status(self) -> str:
+    def status(self) -> HealthStatus:
         """The word `/health` uses."""
+        if self.failure or self.state is State.STOPPED:
+            return "unhealthy"
         if self.state is State.READY:
             return "healthy"
-        return "unhealthy" if self.failure or self.state is State.STOPPED else self.state.value
+        return "draining" if self.state is State.DRAINING else "starting"
 
     def move_to(self, state: State) -> None:
         """Change the state; a step that is not in the diagram is a bug."""
@@ -100,7 +106,7 @@ async def check_probes(probes: Sequence[Probe], predict: Callable[[str], Awaitab
     for _ in range(2):
         answers = await asyncio.gather(*(predict(normalize(probe.address).text) for probe in probes))
         for number, (probe, answer) in enumerate(zip(probes, answers, strict=True)):
-            expected = [tuple(component) for component in probe.components]
+            expected = probe.components
             found = [(component.type, component.start, component.end) for component in answer]
             if expected != found:
                 raise ProbeFailed(

@@ -8,8 +8,8 @@ import structlog
 
 from addrmesh.errors import AddrmeshError
 from addrmesh.inference.batcher import Batcher, Priority
-from addrmesh.inference.engine import Engine
-from addrmesh.inference.release import Release
+from addrmesh.inference.engine import Engine, load_engine
+from addrmesh.inference.release import BUILTIN, Release, open_release
 from addrmesh.node.asgi import CLOSE, HeaderPairs, Responder
 from addrmesh.node.cache import Cache
 from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
@@ -24,9 +24,6 @@ LoadEngine = Callable[[], Engine]
 
 def load_from(path: Path | None) -> Engine:
     """Open the release in `path`, or the built-in one, and load its model. Takes a second; run it in a thread."""
-    from addrmesh.inference.engine import load_engine  # the runtime takes 0.2 s to import: not before /livez answers
-    from addrmesh.inference.release import BUILTIN, open_release
-
     return load_engine(open_release(path or BUILTIN))
 
 
@@ -45,7 +42,7 @@ class Node:
         self.metrics = NodeMetrics()
         self.responder = Responder(self.metrics, settings.limits.body_timeout_s)
         self.release: Release | None = None
-        self.failed: AddrmeshError | None = None
+        self.failed: Exception | None = None
         """What ended the start."""
         self._load = load
         self._log = structlog.get_logger()
@@ -66,23 +63,21 @@ class Node:
             raise AssertionError("a ready node has a pipeline; this is a bug")
         return self._pipeline
 
-    def service(self, *, cached: bool, elapsed_s: float) -> Service:
-        """Return who answered, and how."""
-        mode, region, node, release, gazetteer = self._service
-        return Service(mode, region, node, release, gazetteer, cached, round(elapsed_s * 1000, 3), truncated=False)
+    def service(self, *, cached: bool, arrived: float) -> Service:
+        """Return who answered, and how long it took since `arrived` (loop time)."""
+        region, node, release, gazetteer = self._service
+        elapsed_ms = round((asyncio.get_running_loop().time() - arrived) * 1000, 3)
+        return Service("FULL", region, node, release, gazetteer, cached, elapsed_ms, truncated=False)
 
     async def start(self) -> None:
         """Load, warm up, check the probe set, and become ready. What goes wrong is kept in `failed`, and logged."""
         try:
             await self._start()
-        except AddrmeshError as error:
+        except Exception as error:  # noqa: BLE001 - kept for whoever runs the node: `serve` raises it
             self.failed = error
             self.lifecycle.failure = str(error) if isinstance(error, ProbeFailed) else "the release cannot be loaded"
-            self._log.error("node.start_failed", detail=str(error))
-        except Exception as error:
-            self.lifecycle.failure = "the release cannot be loaded"
-            self._log.error("node.start_failed", **failure(error))
-            raise
+            detail = {"detail": str(error)} if isinstance(error, AddrmeshError) else failure(error)
+            self._log.error("node.start_failed", **detail)
 
     async def _start(self) -> None:
         settings = self.settings
@@ -131,7 +126,7 @@ class Node:
             self.lifecycle.move_to(State.STOPPED)
             self._log.info("node.stopped", uptime_s=round(self.lifecycle.uptime_s, 1))
 
-    def _identify(self) -> tuple[str, str, str, str, str]:
+    def _identify(self) -> tuple[str, str, str, str]:
         """Put who answers into the headers and in front of every reply."""
         server, release = self.settings.server, self.release
         headers: HeaderPairs = ((b"x-region", server.region.encode()), (b"x-node", server.name.encode()))
@@ -141,4 +136,4 @@ class Node:
             headers += CLOSE
         self.responder.headers = headers
         gazetteer = release.manifest.gazetteer_version if release else ""
-        return "FULL", server.region, server.name, release.id if release else "", gazetteer
+        return server.region, server.name, release.id if release else "", gazetteer

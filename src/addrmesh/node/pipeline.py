@@ -75,7 +75,9 @@ class Pipeline:
         self.metrics.parse_requests.inc("ok")
         return Answer(_render(parsed, canonical, text, tagset), cached)
 
-    async def parse_many(self, texts: Sequence[str], *, deadline: float, tagset: Tagset) -> list[Answer | AddrmeshError]:
+    async def parse_many(
+        self, texts: Sequence[str], *, deadline: float, tagset: Tagset
+    ) -> list[Answer | AddrmeshError]:
         """
         Find the components of several addresses, as bulk work. What is wrong with one is returned in its place.
 

@@ -93,7 +93,7 @@ def problem(error: BaseException, request_id: str) -> Problem:
     kind = kind_of(error)
     foreseen = isinstance(error, AddrmeshError)
     return Problem(
-        type=f"urn:addrmesh:problem:{kind.code}",
+        type=f"/problems/{kind.code}",
         title=kind.en,
         status=kind.status,
         detail=str(error) if foreseen and str(error) else f"{kind.en}; give request_id when you report it.",
@@ -105,7 +105,7 @@ def problem(error: BaseException, request_id: str) -> Problem:
 
 
 def headers_of(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers an error asks for, `Content-Type` not included. `Retry-After` is in whole seconds, 1 or more."""
+    """Return the headers an error asks for, beside `Content-Type`. `Retry-After` is in whole seconds, 1 or more."""
     if isinstance(error, Unavailable):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
     return error.headers if isinstance(error, BadRequest) else ()
@@ -127,6 +127,8 @@ def invalid_body(error: Exception) -> BadRequest:
     if not isinstance(error, msgspec.ValidationError):
         if isinstance(error, UnicodeDecodeError):
             return BadRequest("invalid-json", "the body is not UTF-8")
+        if isinstance(error, RecursionError):
+            return BadRequest("invalid-json", "the body is nested too deeply")
         return BadRequest("invalid-json", "the body is not well-formed JSON (lone surrogates are not allowed either)")
     message = str(error)
     where = _WHERE.search(message)

@@ -14,6 +14,7 @@ from addrmesh.address.normalize import Canonical
 from addrmesh.address.types import COMPONENT_TYPES, Component
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
 from addrmesh.inference.batcher import Components
+from addrmesh.node.lifecycle import HealthStatus, State
 
 _Type = Annotated[str, Meta(extra_json_schema={"enum": list(COMPONENT_TYPES)})]
 
@@ -146,13 +147,13 @@ class BulkSummary(Struct, frozen=True):
 class Health(Struct, frozen=True):
     """How the node is. `status` is `healthy` with 200, anything else with 503."""
 
-    status: Literal["healthy", "starting", "draining", "unhealthy"]
+    status: HealthStatus
     model_version: str | None
     release: str | None
     gazetteer_version: str | None
     region: str
     node: str
-    state: Literal["starting", "ready", "draining", "stopped"]
+    state: State
     uptime_s: float
     detail: str | None = None
 

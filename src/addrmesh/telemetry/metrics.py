@@ -88,7 +88,7 @@ class Histogram:
         return family
 
 
-@dataclass
+@dataclass(eq=False)
 class NodeMetrics(Collector):
     """The metrics of one node."""
 

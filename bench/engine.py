@@ -11,17 +11,19 @@ CPU time of the thread, so that other processes on the core do not count.
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from addresses import distinct
-from processes import ONE_THREAD, SERVED
-from results import Run, arguments
-
+from addrmesh.address.decode import legal_spans
 from addrmesh.address.normalize import normalize
 from addrmesh.inference.features import Inputs
 from addrmesh.inference.release import BUILTIN, open_release
 from addrmesh.inference.tagger import Tagger
+from processes import ONE_THREAD, SERVED
+from results import Run, arguments
+
+if TYPE_CHECKING:
+    import numpy as np
 
 os.environ.update(ONE_THREAD)
 
@@ -69,6 +71,16 @@ class Decoder(Tagger):
         return self._run(texts)
 
 
+def searched(groups: Sequence[Sequence[str]], outputs: Sequence[Outputs]) -> float:
+    """Return the percentage of texts whose best tags are no legal sequence, so that decoding has to search."""
+    illegal = [
+        legal_spans(row[: len(text)]) is None
+        for group, (_, tags, _) in zip(groups, outputs, strict=True)
+        for text, row in zip(group, tags.T.tolist(), strict=True)
+    ]
+    return 100 * sum(illegal) / len(illegal)
+
+
 def us_per_address(work: Callable[[], object], addresses: int) -> float:
     """Return the CPU microseconds per address of one pass."""
     before = time.thread_time()
@@ -109,6 +121,7 @@ def main() -> None:
                 measured.setdefault(f"batch {size}: {name}", []).append(value)
     for what, values in measured.items():
         run.row(what, values, "us per address")
+    run.row("texts that decoding has to search", [searched(groups, outputs)], "% of texts")
     run.note("CPU time of one thread. `predict` sorts a batch by length before it runs; the parts take it as it came.")
     run.write()
 

@@ -1,7 +1,7 @@
 """
 Load generator: HTTP/1.1 over keep-alive connections to 127.0.0.1, as little work per request as Python allows.
 
-    .venv/bin/python bench/load.py --port 8000 --path /v1/address:parse --bodies bodies.ndjson --connections 32 --seconds 5
+    .venv/bin/python bench/load.py --port 8000 --path /v1/address:parse --bodies bodies.ndjson --seconds 5
     .venv/bin/python bench/load.py ... --rate 1000        # open loop instead of closed
 
 `bodies.ndjson` holds one request body per line; the requests are put together before the clock starts, and a line is
@@ -25,10 +25,10 @@ import gc
 import json
 import math
 import random
-import resource
 import sys
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -103,16 +103,16 @@ class Load:
 
     Args:
         port: Of the server.
-        requests: Complete requests; each is sent once, in order.
+        requests: Complete requests, sent in order; a closed loop ends with them, an open one needs one per arrival.
         connections: How many are kept open.
         seconds: How long requests are sent.
         dues: Scheduled arrivals in seconds from the start, or None for a closed loop.
     """
 
     def __init__(
-        self, port: int, requests: list[bytes], connections: int, seconds: float, dues: list[float] | None
+        self, port: int, requests: Iterator[bytes], connections: int, seconds: float, dues: list[float] | None
     ) -> None:
-        self._port, self._requests, self._seconds = port, iter(requests), seconds
+        self._port, self._requests, self._seconds = port, requests, seconds
         self._size, self._dues = connections, deque(dues or ())
         self._open = dues is not None
         self._loop = asyncio.get_running_loop()
@@ -253,12 +253,10 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return times
 
 
-def read_requests(bodies: Path, path: str, first: int, count: int, *, repeat: bool) -> list[bytes]:
-    """Put together `count` requests from the lines of `bodies`, from number `first` on (0-based)."""
+def read_requests(bodies: Path, path: str, first: int, count: int) -> list[bytes]:
+    """Put together up to `count` requests from the lines of `bodies`, from number `first` on (0-based)."""
     with bodies.open("rb") as lines:
         chosen = list(islice(lines, first, first + count))
-    if repeat and chosen:
-        chosen = list(islice(cycle(chosen), count))
     head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: ".encode()
     return [b"%s%d\r\n\r\n%s" % (head, len(body), body) for body in (line.rstrip(b"\n") for line in chosen)]
 
@@ -268,11 +266,12 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
     dues = arrivals(options.rate, options.seconds, options.seed) if options.rate else None
     wanted = min(options.most, len(dues) if dues is not None else options.most)
     dues = dues[:wanted] if dues is not None else None
-    requests = read_requests(options.bodies, options.path, options.first, wanted, repeat=options.repeat)
-    if dues is not None and len(requests) < len(dues):
+    requests = read_requests(options.bodies, options.path, options.first, wanted)
+    if dues is not None and len(requests) < len(dues) and not options.repeat:
         raise GeneratorError(f"{options.bodies} has {len(requests)} bodies left for {len(dues)} arrivals")
+    endless = islice(cycle(requests), wanted) if options.repeat else iter(requests)
     gc.disable()  # everything is kept until the end anyway; a collection would look like a slow server
-    load = Load(options.port, requests, options.connections, options.seconds, dues)
+    load = Load(options.port, endless, options.connections, options.seconds, dues)
     before = time.process_time()
     seconds = await load.run()
     return {
@@ -289,7 +288,6 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
         "unanswered": load.unanswered,
         "generator_late_ms": percentiles(load.lateness) if load.lateness else None,
         "generator_cpu_share": round((time.process_time() - before) / seconds, 3),
-        "generator_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
 
 

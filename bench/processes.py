@@ -41,9 +41,10 @@ def environment(**more: str) -> dict[str, str]:
     return kept | ONE_THREAD | more
 
 
-def pin_driver() -> None:
-    """Keep this process, and what it does not pin itself, off the measured core."""
+def prepare() -> None:
+    """Keep this process off the measured core, and make SIGTERM an ordinary exit, which stops the children."""
     os.sched_setaffinity(0, {DRIVER})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Finished(NamedTuple):
@@ -56,41 +57,58 @@ class Finished(NamedTuple):
     """The kernel's high-water mark (VmHWM), read every 10 ms: `ru_maxrss` would start from the size of this process."""
 
 
-def run_to_end(command: Sequence[str | Path], *, limit_s: float, output: Path | None = None) -> Finished:
+def run_to_end(command: Sequence[str | Path], *, limit_s: float) -> Finished:
     """
     Run a command on the measured core and wait for it.
 
     Raises:
         Failed: It failed or took longer than `limit_s`; the last of its stderr is in the message.
     """
-    with tempfile.TemporaryFile() as errors, (output or Path(os.devnull)).open("wb") as out:
+    with tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         child = subprocess.Popen(
             ["taskset", "-c", str(SERVED), *command],
-            env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
+        peak = _Peak(child.pid)
         timer = threading.Timer(limit_s, child.kill)
         timer.start()
-        peak_kib = 0
         try:
-            while True:
-                pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-                if pid:
-                    break
-                peak_kib = max(peak_kib, _high_water_kib(child.pid))
-                time.sleep(0.01)
+            _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
             child.kill()
             child.wait()
             raise
         finally:
+            wall_s = time.perf_counter() - started
             timer.cancel()
-        wall_s = time.perf_counter() - started
+            peak_kib = peak.stop()
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             errors.seek(0)
-            raise Failed(f"{command[0]} ended with {child.returncode}: {errors.read()[-800:].decode('utf-8', 'replace')}")
+            last = errors.read()[-800:].decode("utf-8", "replace")
+            raise Failed(f"{command[0]} ended with {child.returncode}: {last}")
     return Finished(wall_s, usage.ru_utime + usage.ru_stime, peak_kib / 1024)
+
+
+class _Peak:
+    """Reads the high-water mark of a process every 10 ms, on a thread."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._kib = pid, 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Stop reading and return the largest value, in KiB."""
+        self._stopped.set()
+        self._thread.join()
+        return self._kib
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.01):
+            self._kib = max(self._kib, _status_kib(self._pid, "VmHWM"))
 
 
 class Server(NamedTuple):
@@ -108,9 +126,9 @@ class Server(NamedTuple):
         """Return the resident memory of the process and everything it started, shared pages counted in each."""
         return sum(_status_kib(pid, "VmRSS") for pid in _tree(self.pid)) / 1024
 
-    def get(self, path: str) -> tuple[int, bytes]:
-        """Return status and body of a GET."""
-        return _get(self.port, path)
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and body of a GET, or of a POST of JSON when `body` is given."""
+        return _ask(self.port, path, body)
 
 
 @contextmanager
@@ -191,15 +209,15 @@ def load(server: Server, path: str, bodies: Path, *, seconds: float, **options: 
 
 def _is_ready(port: int, path: str) -> bool:
     try:
-        return _get(port, path)[0] == 200
+        return _ask(port, path)[0] == 200
     except OSError:
         return False
 
 
-def _get(port: int, path: str) -> tuple[int, bytes]:
+def _ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "application/json"})
         reply = connection.getresponse()
         return reply.status, reply.read()
     except http.client.HTTPException as error:
@@ -254,7 +272,3 @@ def _status_kib(pid: int, key: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)
-
-
-def _high_water_kib(pid: int) -> int:
-    return _status_kib(pid, "VmHWM")

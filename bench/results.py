@@ -22,6 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 SCHEMA = 1
+QUIET = 0.5
+"""Load average over one minute above which a run begins with a warning."""
 
 OURS = (
     "addrmesh", "onnxruntime", "numpy", "msgspec", "pyahocorasick", "uvicorn", "uvloop", "httptools", "fastapi",
@@ -59,11 +61,14 @@ class Run:
             "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "command": shlex.join(["python", *sys.argv]),
             "commit": _git("rev-parse", "HEAD"),
-            "uncommitted": _git("status", "--porcelain").splitlines(),
+            "uncommitted": _git("status", "--porcelain", "--", ".", ":!bench/results").splitlines(),
             "machine": machine(),
             "release": release_id(options.release),
             "parameters": {key: str(value) for key, value in vars(options).items() if value is not None},
         }
+
+        if (load := os.getloadavg()[0]) > QUIET:
+            self.say(f"the machine is not quiet (load average {load:.2f}); the figures will say less than they could")
 
     def say(self, text: str) -> None:
         """Show progress on stderr."""
@@ -80,9 +85,8 @@ class Run:
     def row(self, measure: str, values: Sequence[float], unit: str) -> float:
         """Add a row to the table: one value per round. Returns the median."""
         middle = median(values)
-        self._rows.append(
-            {"measure": measure, "median": middle, "min": min(values), "max": max(values), "rounds": len(values), "unit": unit}
-        )  # fmt: skip
+        spread = {"median": middle, "min": min(values), "max": max(values), "rounds": len(values)}
+        self._rows.append({"measure": measure, **spread, "unit": unit})
         return middle
 
     def note(self, text: str) -> None:

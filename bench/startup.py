@@ -4,24 +4,24 @@ Cold start: how long until a new process has answered.
     .venv/bin/python bench/startup.py
 
 The first figure is the wall time of `addrmesh parse <address>`, process start to end. The second is the time from the
-start of `addrmesh node serve` to the first 200 from `/readyz`, asked every 2 ms. Files are in the page cache. The wall
+start of `addrmesh node serve` to the first 200 from `/readyz`, asked every 5 ms. Files are in the page cache. The wall
 time of an interpreter that does nothing is measured beside them, for scale.
 """
 
 import sys
 
-from processes import ADDRMESH, free_port, node_command, pin_driver, run_to_end, serving
+from processes import ADDRMESH, free_port, node_command, prepare, run_to_end, serving
 from results import Run, arguments
 
 ADDRESS = "浙江省杭州市余杭区文一西路969号"
 LIMIT_S = 60.0
-PAUSE_S = 0.002
+PAUSE_S = 0.005
 
 
 def main() -> None:
     """Measure and write `startup.json`."""
     options = arguments("Time to the first answer.", parses=10, serves=7).parse_args()
-    pin_driver()
+    prepare()
     run = Run("startup", options)
     release = ["--release", options.release] if options.release else []
     commands = {

@@ -16,6 +16,7 @@ import typer
 from addrmesh import errors
 from addrmesh.cli.exits import MEANINGS, exit_code
 from addrmesh.cli.main import app
+from addrmesh.node.problems import KINDS
 from addrmesh.settings import OTHER_VARIABLES, allowed, fields, sections, variable
 
 ROOT = Path(__file__).parent.parent
@@ -114,7 +115,13 @@ def errors_page() -> str:
         "",
         "## Codes of problem documents",
         "",
-        "`code` in the `problem` of a line of `addrmesh bulk parse`. Codes are stable, texts are not.",
+        "`code` in a problem document of the HTTP API; codes are stable, texts are not.",
+        "",
+        "| code | status | meaning | 含义 |",
+        "| --- | --- | --- | --- |",
+        *(f"| `{kind.code}` | {kind.status} | {kind.en} | {kind.zh} |" for kind in KINDS),
+        "",
+        "`code` in the `problem` of a line of `addrmesh bulk parse`:",
         "",
         "| code | status |",
         "| --- | --- |",

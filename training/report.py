@@ -105,7 +105,7 @@ Made by `{source}`; `model.onnx` has {size:,} bytes, sha256 `{digest}`.
 
 Character ({len(words.characters):,}), character-pair ({len(words.pairs):,}) and gazetteer embeddings, one bidirectional LSTM of {hidden} units a side,
 73 tags (BIES over MGeo's 17 types and `roomno`, and `O`), int8. Digits are read as `0`, latin letters as `A`.
-Taught by the mean of five larger taggers of the same kind on all texts, moved about China by exchanging divisions and
+Taught by the mean of four larger taggers of the same kind on all texts, moved about China by exchanging divisions and
 covered with names, phones, postcodes, notes and typing errors, which are generated.
 
 ## How good it is

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+
 from addrmesh.node.app import NodeApp, create_app
 from addrmesh.node.server import bind
 from addrmesh.settings import Limits, NodeSettings, Server
@@ -20,7 +21,7 @@ class LiveNode:
     def __init__(self, engine: DigitsEngine, settings: NodeSettings) -> None:
         self.engine = engine
         self.app: NodeApp = create_app(settings, engine=engine)
-        self.socket = bind(settings.server)
+        self.socket = bind(settings.server, settings.limits.body_timeout_s)
         self.port: int = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
@@ -28,22 +29,29 @@ class LiveNode:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self.socket],))
-        self.loop: asyncio.AbstractEventLoop | None = None
 
-    def __enter__(self) -> "LiveNode":
+    def loop_call(self, function: Callable[[], object]) -> None:
+        """Call something on the node's event loop and wait for it."""
+        loop = self._server.servers[0].get_loop()
+        asyncio.run_coroutine_threadsafe(_called(function), loop).result(10)
+
+    def start(self) -> None:
         self._thread.start()
         with httpx.Client(base_url=self.url) as client:
             for _ in range(500):  # each round trip is a wait of its own
                 if client.get("/readyz").status_code == 200 or self.app.node.failed:
                     break
                 threading.Event().wait(0.01)
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self.engine.gate.set()
         self._server.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive(), "the node did not stop"
+
+
+async def _called(function: Callable[[], object]) -> None:
+    function()
 
 
 @pytest.fixture
@@ -54,13 +62,13 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., LiveNode]]:
     def start(engine: DigitsEngine | None = None, **sections: object) -> LiveNode:
         settings = NodeSettings(**{"server": Server(port=0), "limits": Limits(body_timeout_s=0.4), **sections})
         node = LiveNode(engine or DigitsEngine(release(tmp_path)), settings)
-        node.__enter__()
+        node.start()
         started.append(node)
         return node
 
     yield start
     for node in started:
-        node.__exit__()
+        node.stop()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class DigitsEngine:
     `fails` is asked about each text; what it returns is raised. `batches` holds what was run, in order.
     """
 
-    def __init__(self, release: Release, fails: Callable[[str], Exception | None] = lambda text: None) -> None:
+    def __init__(self, release: Release, fails: Callable[[str], Exception | None] = lambda _: None) -> None:
         self.release = release
         self.fails = fails
         self.gate = threading.Event()

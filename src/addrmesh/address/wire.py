@@ -9,15 +9,15 @@ from typing import Literal, get_args
 
 import msgspec
 
+from addrmesh.address.labels import MGEO_TYPES
 from addrmesh.address.normalize import Canonical
-from addrmesh.address.types import COMPONENT_TYPES, Component
+from addrmesh.address.types import Component
 
 Tagset = Literal["addrmesh", "mgeo"]
 """`addrmesh` is the whole scheme; `mgeo` keeps to the types MGeo knows and leaves `roomno` out."""
 
 TAGSETS: tuple[str, ...] = get_args(Tagset)
 
-MGEO_TYPES = frozenset(COMPONENT_TYPES) - {"roomno"}
 
 
 class WireComponent(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +63,12 @@ def to_wire(
             ]
         )
     found = []
+    behind = 0
     for type_, start, end, confidence in components:
-        first, last = origin[start], origin[end - 1] + 1
-        found.append(WireComponent(type_, text[start:end], address[first:last], (first, last), round(confidence, 4)))
+        # One input character can stand for several canonical ones ("½") that two components share: the first has it.
+        first, last = max(behind, origin[start]), origin[end - 1] + 1
+        if first < last:
+            piece = WireComponent(type_, text[start:end], address[first:last], (first, last), round(confidence, 4))
+            found.append(piece)
+            behind = last
     return ParseResult(found)

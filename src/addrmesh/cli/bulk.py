@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Parse files of addresses.", no_args_is_help=True)
 
-CHUNK_LINES = 64
+CHUNK_LINES = 128
 """Results are written this many at a time: enough to keep the model busy, little to repeat after a crash."""
 
 
@@ -189,9 +189,9 @@ def _answer(chunk: list[Record], engine: "Engine", limit: int) -> list[Parsed | 
 def _as_problem(error: RequestError) -> Problem:
     match error:
         case TextTooLong():
-            return problem(413, "input-too-long", "Address too long", str(error))
+            return problem(413, "input-too-long", "The input is longer than the limit", str(error))
         case InvalidText():
-            return problem(422, "validation-failed", "Address not usable", str(error))
+            return problem(422, "invalid-text", "The address is empty or blank", str(error))
         case _:
             raise AssertionError(f"{type(error).__name__} has no problem document; this is a bug") from error
 

@@ -233,7 +233,7 @@ class Batcher:
             A pending row; await its `answer`, or cancel that to leave the queue. The answer fails with
             DeadlineExceeded, EngineError or NotReady.
         """
-        pending = Pending(text, self._loop.create_future(), deadline, priority, self._loop.time())
+        pending = Pending(text, self._loop.create_future(), deadline, priority, time.perf_counter())
         if self._closed:
             pending.answer.set_exception(NotReady("the node is stopping"))
             return pending
@@ -322,13 +322,19 @@ class Batcher:
         except Exception as error:
             # Whatever a runtime raises; its message may hold the text, so only the type is kept.
             raise EngineError(f"the model failed with {type(error).__name__}") from error
-        if len(answers) != len(texts):
-            raise EngineError(f"the model gave {len(answers)} answers to {len(texts)} texts")
+        if not isinstance(answers, list) or len(answers) != len(texts):
+            raise EngineError(f"the model did not give {len(texts)} answers to {len(texts)} texts")
         return answers
 
     def _finish(self, run: "asyncio.Future[tuple[Sequence[Components | EngineError], float]]") -> None:
         rows, tokens = self._running, self._running_tokens
-        answers, seconds = run.result()
+        answers: Sequence[Components | EngineError]
+        try:
+            answers, seconds = run.result()
+        except BaseException as error:  # noqa: BLE001 - e.g. SystemExit on the worker: those who wait must be told
+            failed = EngineError(f"the model's thread failed with {type(error).__name__}")
+            failed.__cause__ = error
+            answers, seconds = [failed] * len(rows), 0.0
         for pending, answer in zip(rows, answers, strict=True):
             if pending.answer.done():
                 continue
@@ -343,8 +349,9 @@ class Batcher:
         stats.rows += len(rows)
         stats.tokens += tokens
         stats.engine_seconds += seconds
-        self.on_batch(len(rows), seconds, self._loop.time() - seconds - min(p.enqueued for p in rows))
-        self._start()
+        waited = time.perf_counter() - seconds - min(pending.enqueued for pending in rows)
+        self._start()  # before anybody else is called: nothing that fails out there may stop the queue
+        self.on_batch(len(rows), seconds, waited)
 
     def _set_alarm(self) -> None:
         """Keep one timer for the earliest deadline of all, instead of one per request."""

@@ -188,20 +188,11 @@ async def _not_routed(request: StarletteRequest, error: Exception) -> Response:
     else:
         refusal = BadRequest("not-found", "there is nothing at this path; /docs lists what there is")
     responder = app.node.responder
-    reply = responder.refusal(refusal, responder.request(request.scope).id)
+    asked = responder.request(request.scope)
+    reply = responder.refusal(refusal, asked.id)
     responder.metrics.http_requests.inc("other", str(reply.status))
-    return _Ready(responder, reply)
-
-
-class _Ready(Response):
-    """A reply that is already there."""
-
-    def __init__(self, responder: Any, reply: Reply) -> None:
-        super().__init__()
-        self._responder, self._reply = responder, reply
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await self._responder.send(self._reply, self._responder.request(scope), send)
+    headers = [*reply.headers, *responder.headers, (b"x-request-id", asked.id.encode())]
+    return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in headers})
 
 
 def _allow(methods: set[str]) -> bytes:

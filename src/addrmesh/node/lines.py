@@ -52,7 +52,7 @@ class LineReader:
             data, more = await self._next()
             size += len(data)
             *complete, rest = (rest + data).split(b"\n")
-            if not more and (rest or too_long):
+            if not more and (rest or (too_long and not complete)):
                 complete.append(rest)
             chunk: list[Line] = []
             for text in complete:

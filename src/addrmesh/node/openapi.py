@@ -98,7 +98,7 @@ def _problems(*codes: str) -> Json:
     responses: Json = {}
     for kind in (BY_CODE[code] for code in codes):
         example = {
-            "type": f"urn:addrmesh:problem:{kind.code}", "title": kind.en, "status": kind.status,
+            "type": f"/problems/{kind.code}", "title": kind.en, "status": kind.status,
             "detail": kind.en, "code": kind.code, "request_id": "3f9a1c0be2d4-2",
         }  # fmt: skip
         response = responses.setdefault(

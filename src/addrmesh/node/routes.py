@@ -1,8 +1,10 @@
 """The endpoints that answer with one body; the streaming one is in `bulk.py`."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -33,13 +35,14 @@ def deadline_of(request: Request, default_s: float) -> float:
     Raises:
         BadRequest: The header is not a whole number from 1 to `MAX_DEADLINE_MS`.
     """
+    arrived = asyncio.get_running_loop().time() - (perf_counter() - request.arrived)
     given = request.headers.get(b"x-deadline-ms")
     if given is None:
-        return request.arrived + default_s
+        return arrived + default_s
     if not _DEADLINE(given) or not 1 <= int(given) <= MAX_DEADLINE_MS:
         detail = f"X-Deadline-Ms must be a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}"
         raise BadRequest("invalid-header", detail)
-    return request.arrived + int(given) / 1000
+    return arrived + int(given) / 1000
 
 
 def decode(body: bytes, decoder: Callable[[bytes], Any]) -> Any:
@@ -78,7 +81,9 @@ class Routes:
         asked: wire.ParseRequest = decode(request.body, wire.decode_parse_request)
         answer = await pipeline.parse(asked.address, deadline=deadline, tagset=asked.options.tagset)
         service = self.node.service(cached=answer.cached, arrived=request.arrived)
-        return Reply(200, wire.encode(wire.ParseReply(request.id, wire.rendered(answer.result), service)))
+        return Reply(
+            200, wire.encode(wire.ParseReply(self.node.responder.new_id(), wire.rendered(answer.result), service))
+        )
 
     async def batch_parse(self, request: Request) -> Reply:
         """Find the components of several addresses."""
@@ -103,7 +108,7 @@ class Routes:
                 status = kind_of(answer).status
                 items.append(wire.BatchItem(index, status, problem=problem(answer, request.id)))
         service = self.node.service(cached=all_cached, arrived=request.arrived)
-        return Reply(200, wire.encode(wire.BatchReply(request.id, items, service)))
+        return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)))
 
     async def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
         """Say that the process answers."""

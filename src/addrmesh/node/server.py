@@ -12,9 +12,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
 import uvicorn
 
 from addrmesh.errors import ConfigError
+from addrmesh.inference.engine import Engine
 from addrmesh.node.app import NodeApp, create_app
 from addrmesh.settings import NodeSettings, Server
 
@@ -27,16 +29,21 @@ KEEP_ALIVE_S = 75
 """Longer than the 60 s after which common proxies drop an idle connection: the side that reuses it closes it first."""
 
 
-def serve(settings: NodeSettings) -> None:
+def serve(settings: NodeSettings, *, engine: Engine | None = None) -> None:
     """
     Serve until told to stop.
+
+    Args:
+        settings: Of the node. Port 0 takes a free one; the event `node.listening` says which.
+        engine: By default the model of the release that the settings name.
 
     Raises:
         ConfigError: The address cannot be listened on.
         ReleaseError: The release cannot be served.
     """
-    sock = bind(settings.server)
-    app = create_app(settings)
+    sock = bind(settings.server, settings.limits.body_timeout_s)
+    app = create_app(settings, engine=engine)
+    structlog.get_logger().info("node.listening", host=settings.server.host, port=sock.getsockname()[1])
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -56,9 +63,12 @@ def serve(settings: NodeSettings) -> None:
         raise app.node.failed
 
 
-def bind(server: Server) -> socket.socket:
+def bind(server: Server, stall_s: float) -> socket.socket:
     """
     Return a listening socket: connections queue from now on, before the model is loaded.
+
+    A client that takes nothing of an answer for `stall_s` seconds is cut by the kernel (TCP_USER_TIMEOUT, RFC 5482;
+    Linux): closing such a connection in the ordinary way waits for the client, which may be for ever.
 
     Raises:
         ConfigError: It names the address and what to do.
@@ -66,6 +76,8 @@ def bind(server: Server) -> socket.socket:
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_s * 1000))
     try:
         sock.bind((server.host, server.port))
         sock.listen(BACKLOG)

@@ -92,7 +92,7 @@ class FieldError(Struct, frozen=True):
 class Problem(Struct, frozen=True, omit_defaults=True):
     """A problem document (RFC 9457). It never quotes an address."""
 
-    type: Annotated[str, Meta(description="`urn:addrmesh:problem:` and the code.")]
+    type: Annotated[str, Meta(description="`/problems/` and the code: a name, not an address to fetch.")]
     title: str
     status: int
     detail: str

@@ -5,12 +5,24 @@ Events are named `noun.past_participle`. Address text is personal data and never
 message of a foreign exception, which may quote its input. `failure` is therefore the only way to log an exception.
 """
 
+import contextlib
 import logging
 import sys
 import traceback
 from pathlib import Path
 
 import structlog
+
+
+class _StandardError:
+    """Writes lines. One that cannot be written is lost: a closed pipe must not fail a request or a drain."""
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = log = msg
 
 
 class _StandardLibrary(logging.Handler):
@@ -33,7 +45,7 @@ def configure(*, region: str, node: str, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=_StandardError,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()

@@ -69,7 +69,7 @@ def test_problems_stay_in_their_place(tmp_path: Path) -> None:
         ],
     )
     assert [(w["line"], w["status"], w.get("problem", {}).get("code")) for w in written] == [
-        (1, 200, None), (2, 422, "validation-failed"), (3, 413, "input-too-long"), (4, 400, "invalid-json"),
+        (1, 200, None), (2, 422, "invalid-text"), (3, 413, "input-too-long"), (4, 400, "invalid-json"),
         (5, 413, "input-too-long"), (6, 200, None),
     ]  # fmt: skip
     assert set(written[1]["problem"]) == {"type", "title", "status", "code", "detail"}

@@ -1,0 +1,83 @@
+import pytest
+
+from addrmesh.errors import NotReady
+from addrmesh.inference.release import Probe
+from addrmesh.node.lifecycle import Draining, Lifecycle, ProbeFailed, State, check_probes
+from addrmesh.node.node import Node
+from addrmesh.settings import NodeSettings
+from support.engines import DigitsEngine, digits, release
+
+
+def test_a_node_goes_forward_only():
+    lifecycle = Lifecycle()
+    for state in (State.READY, State.DRAINING, State.STOPPED):
+        lifecycle.move_to(state)
+    with pytest.raises(AssertionError, match="this is a bug"):
+        lifecycle.move_to(State.READY)
+
+
+@pytest.mark.parametrize(
+    ("states", "error", "status"),
+    [
+        ([], NotReady, "starting"),
+        ([State.READY], None, "healthy"),
+        ([State.READY, State.DRAINING], Draining, "draining"),
+        ([State.DRAINING, State.STOPPED], Draining, "unhealthy"),
+    ],
+)
+def test_only_a_ready_node_takes_requests(states, error, status):
+    lifecycle = Lifecycle()
+    for state in states:
+        lifecycle.move_to(state)
+    assert lifecycle.status == status
+    if error is None:
+        lifecycle.require_ready()
+    else:
+        with pytest.raises(error):
+            lifecycle.require_ready()
+
+
+async def test_a_probe_that_fails_is_named_by_number_and_labels_never_by_text():
+    async def predict(text):
+        return digits(text)
+
+    kind = digits("2")[0].type
+    probes = [Probe("路1", [(digits("1")[0].type, 1, 2)]), Probe("秘密路2", [("prov", 0, 3)])]
+    with pytest.raises(ProbeFailed) as failed:
+        await check_probes(probes, predict)
+    assert "probe 1 of 2 failed" in str(failed.value)
+    assert f"expected prov[0:3], found {kind}[3:4]" in str(failed.value)
+    assert "秘密" not in str(failed.value)
+
+
+async def test_a_node_whose_model_fails_a_probe_never_becomes_ready(tmp_path):
+    engine = DigitsEngine(release(tmp_path, probes=[("秘密路2", ())]))
+    node = Node(NodeSettings(), lambda: engine)
+    await node.start()
+    assert isinstance(node.failed, ProbeFailed)
+    assert node.lifecycle.status == "unhealthy"
+    with pytest.raises(NotReady, match="probe 0 of 1 failed"):
+        node.pipeline()
+    await node.stop()
+    assert engine.closed
+
+
+async def test_a_node_that_cannot_load_says_so_without_details_of_the_machine():
+    def load():
+        raise OSError("/secret/path")
+
+    node = Node(NodeSettings(), load)
+    await node.start()
+    assert isinstance(node.failed, OSError)
+    assert node.lifecycle.failure == "the release cannot be loaded"
+    await node.stop()
+
+
+async def test_a_node_told_to_stop_while_it_loads_does_not_become_ready(tmp_path):
+    engine = DigitsEngine(release(tmp_path))
+    node = Node(NodeSettings(), lambda: engine)
+    node.drain()
+    await node.start()
+    assert node.lifecycle.state is State.DRAINING
+    await node.stop()
+    assert (node.lifecycle.state, engine.closed) == (State.STOPPED, True)

@@ -93,15 +93,11 @@ def cli_page() -> str:
     ]
     for name, command in _commands("addrmesh", typer.main.get_command(app)):
         told, _, example = (command.help or "").partition("Example:")
-        options = [
-            p for p in command.params if p.name not in ("help", "install_completion", "show_completion")
-        ]
+        options = [p for p in command.params if p.name not in ("help", "install_completion", "show_completion")]
         lines += ["", f"## {name}", "", " ".join(told.split()), "", "```", example.strip(), "```"]
         if options:
             lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
-            lines += [
-                f"| {_option(p)} | {_default(p)} | {' '.join((p.help or '').split())} |" for p in options
-            ]
+            lines += [f"| {_option(p)} | {_default(p)} | {' '.join((p.help or '').split())} |" for p in options]
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,12 @@
 """Span F1 as the papers count it: a span is right when its place and its type are."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from corpus import Span
 
+HAN = re.compile("[\u4e00-\u9fff]")
 NAACL_NAMES = {"subroad": "road", "subroadno": "roadno"}
 COMPARABLE = ("road", "district", "city", "roadno", "town", "prov", "houseno", "roomno", "cellno", "floorno")
 """The NAACL labels that mean the same in the merged scheme."""
@@ -41,10 +43,6 @@ def comparable(example_spans: Sequence[Span]) -> list[Span]:
     return [(NAACL_NAMES.get(name, name), start, end) for name, start, end in example_spans]
 
 
-def repeats_division(text: str, spans: Sequence[Span]) -> bool:
-    """Tell whether the text repeats an administrative part, which NAACL labels `redundant` and CCKS labels again."""
-    divisions = {text[start:end] for name, start, end in spans if name in ("prov", "city", "district", "town")}
-    waste = [text[start:end] for name, start, end in spans if name == "redundant"]
-    return any(
-        part in piece or (len(piece) > 1 and piece in part) for piece in waste for part in divisions if len(part) > 1
-    )
+def has_waste(text: str, spans: Sequence[Span]) -> bool:
+    """Tell whether words of the text are labelled `redundant`: mostly repeated divisions, which CCKS labels again."""
+    return any(name == "redundant" and len(HAN.findall(text[start:end])) >= 2 for name, start, end in spans)

@@ -62,7 +62,7 @@ class Batching(Section):
     """How requests share one run of the model, and when a request is refused instead of queued."""
 
     max_batch_tokens: Count = 512
-    """Upper bound on rows x longest row in one model run. More raises throughput until the cores are busy, and makes a request wait longer for the run before it."""  # noqa: E501
+    """Upper bound on the code points of all texts in one model run. More raises throughput until the cores are busy, and makes a request wait longer for the run before it."""  # noqa: E501
 
     max_wait_ms: Milliseconds = 20.0
     """Admission limit in milliseconds: a request whose predicted wait is longer is refused at once with 503. It is not an artificial delay; an idle node answers immediately."""  # noqa: E501

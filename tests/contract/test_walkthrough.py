@@ -72,7 +72,12 @@ def test_up_parse_kill_status_down(run: Run, port: int) -> None:
 
 
 def test_the_command_line_and_the_node_give_the_same_answer(run: Run, port: int, tmp_path: Path) -> None:
-    texts = [ADDRESS, "東莞市長安鎮上沙社區中南路９號", "张三 13800138000 北京市海淀区中关村大街27号1101室 放前台", "㈱½路"]
+    texts = [
+        ADDRESS,
+        "東莞市長安鎮上沙社區中南路９號",
+        "张三 13800138000 北京市海淀区中关村大街27号1101室 放前台",
+        "㈱½路",
+    ]
     lines = "".join(json.dumps({"id": i, "address": text}) + "\n" for i, text in enumerate(texts))
     (tmp_path / "in.ndjson").write_text(lines, "utf-8")
     run("bulk", "parse", "in.ndjson", "-o", "out.ndjson")

@@ -76,9 +76,7 @@ def test_settings_cannot_be_changed() -> None:
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_mistake_in_the_file_says_where_what_and_what_is_allowed(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_mistake_in_the_file_says_where_what_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     file = write(tmp_path / "node.yaml", text)
     with pytest.raises(ConfigError) as caught:
         load(file, {})

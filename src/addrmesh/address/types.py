@@ -8,6 +8,28 @@ COMPONENT_TYPES = (
 )  # fmt: skip
 """The merged scheme: MGeo's 17 types plus `roomno`, in the order of a written address, coarse to fine."""
 
+TYPE_NAMES = {
+    "prov": ("省级行政区", "province"),
+    "city": ("地级行政区", "city"),
+    "district": ("区县", "district or county"),
+    "devzone": ("开发区", "development zone"),
+    "town": ("乡镇街道", "subdistrict or town"),
+    "community": ("社区、村", "community or village"),
+    "village_group": ("村民小组", "village group"),
+    "road": ("道路", "road"),
+    "roadno": ("门牌号", "road number"),
+    "intersection": ("路口", "intersection"),
+    "poi": ("兴趣点", "point of interest"),
+    "subpoi": ("子兴趣点", "point of interest inside another"),
+    "houseno": ("楼栋号", "building number"),
+    "cellno": ("单元号", "unit"),
+    "floorno": ("楼层", "floor"),
+    "roomno": ("房间号", "room"),
+    "assist": ("方位", "relative position"),
+    "distance": ("距离", "distance"),
+}
+"""The Chinese and the English name of each type."""
+
 
 class Component(NamedTuple):
     """

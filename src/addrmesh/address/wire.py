@@ -19,7 +19,6 @@ Tagset = Literal["addrmesh", "mgeo"]
 TAGSETS: tuple[str, ...] = get_args(Tagset)
 
 
-
 class WireComponent(msgspec.Struct, frozen=True, gc=False):
     """One component, in the words and positions of the caller's own text."""
 

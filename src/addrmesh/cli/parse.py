@@ -14,18 +14,10 @@ from typing import Annotated
 
 import typer
 
-from addrmesh.address.types import COMPONENT_TYPES
+from addrmesh.address.types import COMPONENT_TYPES, TYPE_NAMES
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
 from addrmesh.cli import model
 from addrmesh.errors import InvalidText, RequestError
-
-NAMES = {
-    "prov": "省份", "city": "城市", "district": "区县", "devzone": "开发区", "town": "乡镇街道",
-    "community": "社区村", "village_group": "村组", "road": "道路", "roadno": "门牌号",
-    "intersection": "路口", "poi": "兴趣点", "subpoi": "子兴趣点", "houseno": "楼栋号", "cellno": "单元号",
-    "floorno": "楼层", "roomno": "房间号", "assist": "方位", "distance": "距离",
-}  # fmt: skip
-"""The Chinese name of each component type."""
 
 COLORS = (160, 166, 136, 142, 106, 70, 35, 37, 38, 33, 63, 99, 135, 171, 168, 131, 102, 67)
 """Mid-tones of the 256-colour palette, for dark and light terminals; the table names every type as well."""
@@ -113,7 +105,7 @@ def _table(result: ParseResult, *, mark: str = "", color: bool = False) -> str:
     if not result.components:
         return "no component found\n"
     rows = [("type", "名称", "text", "confidence")]
-    rows += [(c.type, NAMES[c.type], _visible(c.text), f"{c.confidence:.2f}") for c in result.components]
+    rows += [(c.type, TYPE_NAMES[c.type][0], _visible(c.text), f"{c.confidence:.2f}") for c in result.components]
     widths = [max(_columns(row[i]) for row in rows) for i in range(3)]
     lines = []
     for row, component in zip(rows, [None, *result.components], strict=True):

@@ -47,7 +47,7 @@ class NodeApp(FastAPI):
         )
         self.node = node
         endpoints = Routes(node).endpoints()
-        self._hot = {(e.method, e.path): e for e in endpoints if e.path in HOT}
+        self.hot = {(e.method, e.path): e for e in endpoints if e.path in HOT}
         for endpoint in endpoints:
             self._register(endpoint.method, endpoint.path, _Plain(node, endpoint))
         self._register("POST", bulk.PATH, _Streaming(node))
@@ -58,7 +58,7 @@ class NodeApp(FastAPI):
         """Answer a hot request at once, hand the others to FastAPI."""
         if scope["type"] == "http":
             method = scope["method"]
-            endpoint = self._hot.get((method, scope["path"]))
+            endpoint = self.hot.get((method, scope["path"]))
             if endpoint is not None:
                 await self.node.responder.respond(endpoint, scope, receive, send)
                 return

@@ -50,13 +50,14 @@ class LineReader:
         size, more, too_long, rest = 0, True, False, b""
         while more:
             data, more = await self._next()
-            size += len(data)
+            if self.next_line >= self._start:  # what is passed over on the way to `start` costs nothing
+                size += len(data)
             *complete, rest = (rest + data).split(b"\n")
             if not more and (rest or (too_long and not complete)):
                 complete.append(rest)
             chunk: list[Line] = []
             for text in complete:
-                if self.next_line > self._limits.bulk_lines:
+                if self.next_line >= self._start + self._limits.bulk_lines:
                     if chunk:
                         yield chunk
                     raise BadRequest("input-too-long", f"only {self._limits.bulk_lines} lines are read; split the file")

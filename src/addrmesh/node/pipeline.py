@@ -5,7 +5,7 @@ The order of the steps is written here and nowhere else.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,9 +44,11 @@ class Pipeline:
     max_code_points: int
     _flights: dict[bytes, Pending] = field(default_factory=dict)
 
-    async def parse(self, text: str, *, deadline: float, tagset: Tagset) -> Answer:
+    def parse(self, text: str, *, deadline: float, tagset: Tagset) -> Answer | Awaitable[Answer]:
         """
-        Find the components of one address.
+        Find the components of one address: at once when they are remembered, else as something to await.
+
+        A refusal is raised at once too, so that it costs as little as it can.
 
         Args:
             text: As the caller wrote it.
@@ -62,18 +64,26 @@ class Pipeline:
             canonical = self._canonical(text)
             key = self.cache.key(canonical.text)
             parsed = self.cache.get(key)
-            if cached := parsed is not None:
+            if parsed is not None:
                 self.metrics.cache_hits.inc()
-            else:
-                self.metrics.cache_misses.inc()
-                if key not in self._flights:
-                    self.batcher.admit(deadline, Priority.INTERACTIVE)
-                parsed = await self._infer(key, canonical.text, deadline, Priority.INTERACTIVE)
+                self.metrics.parse_requests.inc("ok")
+                return Answer(_render(parsed, canonical, text, tagset), cached=True)
+            self.metrics.cache_misses.inc()
+            if key not in self._flights:
+                self.batcher.admit(deadline, Priority.INTERACTIVE)
+        except AddrmeshError as error:
+            self._count_failure(error)
+            raise
+        return self._parse_miss(text, canonical, key, deadline, tagset)
+
+    async def _parse_miss(self, text: str, canonical: Canonical, key: bytes, deadline: float, tagset: Tagset) -> Answer:
+        try:
+            parsed = await self._infer(key, canonical.text, deadline, Priority.INTERACTIVE)
         except AddrmeshError as error:
             self._count_failure(error)
             raise
         self.metrics.parse_requests.inc("ok")
-        return Answer(_render(parsed, canonical, text, tagset), cached)
+        return Answer(_render(parsed, canonical, text, tagset), cached=False)
 
     async def parse_many(
         self, texts: Sequence[str], *, deadline: float, tagset: Tagset

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -73,13 +73,19 @@ class Routes:
             Endpoint("GET", "/", self.root),
         ]
 
-    async def parse(self, request: Request) -> Reply:
+    def parse(self, request: Request) -> Reply | Awaitable[Reply]:
         """Find the components of one address."""
         pipeline = self.node.pipeline()
         require_content_type(request.headers, b"application/json")
         deadline = deadline_of(request, self.node.settings.batching.default_deadline_ms / 1000)
         asked: wire.ParseRequest = decode(request.body, wire.decode_parse_request)
-        answer = await pipeline.parse(asked.address, deadline=deadline, tagset=asked.options.tagset)
+        answer = pipeline.parse(asked.address, deadline=deadline, tagset=asked.options.tagset)
+        return self._parsed(request, answer) if isinstance(answer, Answer) else self._parsed_later(request, answer)
+
+    async def _parsed_later(self, request: Request, answer: Awaitable[Answer]) -> Reply:
+        return self._parsed(request, await answer)
+
+    def _parsed(self, request: Request, answer: Answer) -> Reply:
         service = self.node.service(cached=answer.cached, arrived=request.arrived)
         return Reply(
             200, wire.encode(wire.ParseReply(self.node.responder.new_id(), wire.rendered(answer.result), service))
@@ -110,11 +116,11 @@ class Routes:
         service = self.node.service(cached=all_cached, arrived=request.arrived)
         return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)))
 
-    async def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
+    def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
         """Say that the process answers."""
         return _ALIVE
 
-    async def readyz(self, request: Request) -> Reply:
+    def readyz(self, request: Request) -> Reply:
         """Say whether the node takes requests, for the release that `?release=` names if it does."""
         self.node.lifecycle.require_ready()
         release = self.node.release

@@ -18,6 +18,7 @@ import uvicorn
 from addrmesh.errors import ConfigError
 from addrmesh.inference.engine import Engine
 from addrmesh.node.app import NodeApp, create_app
+from addrmesh.node.hot import HotProtocol
 from addrmesh.settings import NodeSettings, Server
 
 LAME_DUCK_S = 0.5
@@ -47,7 +48,7 @@ def serve(settings: NodeSettings, *, engine: Engine | None = None) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HotProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from addrmesh.address.normalize import Canonical
-from addrmesh.address.types import COMPONENT_TYPES, Component
+from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
 from addrmesh.inference.batcher import Components
 from addrmesh.node.lifecycle import HealthStatus, State
@@ -235,23 +235,5 @@ def rendered(result: bytes) -> ParseResult:
 
 
 def encode_result(components: Components, canonical: Canonical, text: str, tagset: Tagset) -> bytes:
-    """
-    Encode the components of `canonical` for the caller who sent `text`.
-
-    One character of the caller can stand for several canonical ones ("½"); a component that begins inside a
-    character already given to the one before is left out, so that spans never overlap.
-    """
-    if canonical.origin is not None:
-        components = _apart(components, canonical)
+    """Encode the components of `canonical` for the caller who sent `text`."""
     return encode(to_wire(text, canonical, components, tagset))
-
-
-def _apart(components: Components, canonical: Canonical) -> Components:
-    apart: list[Component] = []
-    end_of_previous = 0
-    for component in components:
-        first, last = canonical.span(component.start, component.end)
-        if first >= end_of_previous:
-            apart.append(component)
-            end_of_previous = last
-    return tuple(apart)

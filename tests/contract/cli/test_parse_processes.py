@@ -12,11 +12,7 @@ def test_json_is_one_document_with_spans_of_the_callers_text(addrmesh: "Command"
     document = json.loads(done.stdout)
     assert (document["schema"], document["release"]) == (1, "double@000000000000")
     assert document["items"] == [
-        {
-            "components": [
-                {"type": "roadno", "text": "969", "input_text": "９６９", "span": [4, 7], "confidence": 0.9}
-            ]
-        },
+        {"components": [{"type": "roadno", "text": "969", "input_text": "９６９", "span": [4, 7], "confidence": 0.9}]},
         {"components": []},
     ]
 

@@ -88,9 +88,7 @@ def test_ctrl_c_stops_everything_cleanly(addrmesh: "Command", port: int) -> None
         os.kill(pid, 0)
 
 
-def test_a_node_whose_supervisor_was_killed_is_found_and_stopped_by_down(
-    addrmesh: "Command", port: int
-) -> None:
+def test_a_node_whose_supervisor_was_killed_is_found_and_stopped_by_down(addrmesh: "Command", port: int) -> None:
     process = addrmesh.start("up", "--port", str(port))
     addrmesh.wait_until(lambda: node(addrmesh).get("state") == "ready", "the node")
     process.kill()

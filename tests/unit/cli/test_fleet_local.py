@@ -4,9 +4,7 @@ import pytest
 
 from addrmesh.fleet.local import AlreadyUp, NodeStatus, StateDirectory, node_after, restart_delay_s
 
-READY = NodeStatus(
-    "node-1", "http://x", pid=1, release="r@1", state="ready", started_at=100.0, was_ready=True
-)
+READY = NodeStatus("node-1", "http://x", pid=1, release="r@1", state="ready", started_at=100.0, was_ready=True)
 
 
 def test_the_delay_doubles_with_each_death_in_a_row_up_to_a_limit() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from addrmesh.address.types import COMPONENT_TYPES
+from addrmesh.address.types import COMPONENT_TYPES, TYPE_NAMES
 from addrmesh.address.wire import ParseResult, WireComponent
 from addrmesh.cli import parse
 
@@ -13,7 +13,7 @@ RESULT = ParseResult(
 
 
 def test_every_component_type_has_a_chinese_name_and_a_colour_of_its_own() -> None:
-    assert set(parse.NAMES) == set(COMPONENT_TYPES)
+    assert set(TYPE_NAMES) == set(COMPONENT_TYPES)
     assert len(set(parse.COLOR_BY_TYPE.values())) == len(COMPONENT_TYPES)
 
 

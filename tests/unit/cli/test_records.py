@@ -30,9 +30,7 @@ def test_csv_finds_the_one_column_that_holds_addresses(tmp_path: Path) -> None:
     assert addresses(found) == [(2, "7", "甲路1号"), (3, "8", "乙路2号")]
 
 
-@pytest.mark.parametrize(
-    "data", ["\ufeffaddress\r\n甲\r\n乙\r\n", "address\n甲\n乙", "address\r\n甲\r\n\r\n乙\r\n"]
-)
+@pytest.mark.parametrize("data", ["\ufeffaddress\r\n甲\r\n乙\r\n", "address\n甲\n乙", "address\r\n甲\r\n\r\n乙\r\n"])
 def test_csv_may_have_a_bom_crlf_blank_lines_or_no_last_newline(tmp_path: Path, data: str) -> None:
     assert [r.address for r in read(tmp_path, "a.csv", data)] == ["甲", "乙"]
 
@@ -102,9 +100,7 @@ def test_a_broken_line_is_a_problem_and_reading_goes_on(tmp_path: Path) -> None:
         b'{"address":"\xff"}',
         b'{"address":"x"}',
     ]
-    found = read(
-        tmp_path, "a.ndjson", b'{"address":"y"}\n' * 9000 + b"\n".join(lines)
-    )  # beyond what is sniffed
+    found = read(tmp_path, "a.ndjson", b'{"address":"y"}\n' * 9000 + b"\n".join(lines))  # beyond what is sniffed
     assert [code for _, code in codes(found[9000:])] == [
         "invalid-json", "validation-failed", "validation-failed", "invalid-json", "invalid-json", None,
     ]  # fmt: skip

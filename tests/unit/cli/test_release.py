@@ -54,9 +54,7 @@ def test_verify_accepts_the_expected_answers(release: Path, monkeypatch: pytest.
     assert "1 files are intact, 1 probes are answered as expected" in done.output
 
 
-def test_verify_finds_a_model_that_answers_differently(
-    release: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verify_finds_a_model_that_answers_differently(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "load", lambda _: FixedEngine((Component("road", 0, 3, 0.9),)))
     done = run("release", "verify", release)
     assert done.exit_code == 5

@@ -65,9 +65,7 @@ def test_an_empty_file_in_the_way_is_used(tmp_path: Path) -> None:
         (Progress(1, "small@1", "abc", "地址", "utf-8"), r"another input, column"),
     ],
 )
-def test_resume_refuses_to_mix_what_was_made_differently(
-    tmp_path: Path, other: Progress, message: str
-) -> None:
+def test_resume_refuses_to_mix_what_was_made_differently(tmp_path: Path, other: Progress, message: str) -> None:
     start(tmp_path / "out", result(2) + b"torn")
     with pytest.raises(Refused, match=message):
         resumed(tmp_path / "out", other)

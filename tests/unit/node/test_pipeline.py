@@ -29,7 +29,11 @@ async def pipeline(engine: DigitsEngine) -> AsyncIterator[Pipeline]:
 
 
 def start(pipeline: Pipeline, text: str, deadline: float = FOREVER) -> "asyncio.Task[Answer]":
-    return asyncio.create_task(pipeline.parse(text, deadline=deadline, tagset="addrmesh"))
+    async def parse() -> Answer:
+        answer = pipeline.parse(text, deadline=deadline, tagset="addrmesh")
+        return answer if isinstance(answer, Answer) else await answer
+
+    return asyncio.create_task(parse())
 
 
 def joins(pipeline: Pipeline) -> int:

@@ -37,13 +37,13 @@ def test_an_altered_file_is_named_with_both_digests(copy: Path) -> None:
 
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "vocabulary.json").unlink()
-    with pytest.raises(ReleaseError, match="vocabulary.json cannot be read"):
+    with pytest.raises(ReleaseError, match=r"vocabulary\.json cannot be read"):
         open_release(copy)
 
 
 def test_a_file_the_manifest_does_not_name_is_refused(copy: Path) -> None:
     (copy / "setup.py").write_text("raise SystemExit")
-    with pytest.raises(ReleaseError, match="setup.py; remove them"):
+    with pytest.raises(ReleaseError, match=r"setup\.py; remove them"):
         open_release(copy)
 
 

@@ -1,0 +1,131 @@
+"""However a request's bytes arrive, the short cut and uvicorn's own way answer the same."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.live import LiveNode
+
+BODY = '{"address": "文三路12号"}'.encode()
+HEAD = b"POST /v1/address:parse HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: me\r\n"
+PLAIN = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+class Caller:
+    def __init__(self, node: LiveNode) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def reply(self) -> tuple[int, dict[str, str], bytes]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().strip()) != b"":
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        return status, headers, self.file.read(int(headers["content-length"]))
+
+    def leave(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def caller(node: LiveNode) -> Iterator[Caller]:
+    caller = Caller(node)
+    yield caller
+    caller.leave()
+
+
+def result(reply: tuple[int, dict[str, str], bytes]) -> object:
+    status, headers, body = reply
+    assert (status, headers["x-request-id"], headers["content-type"]) == (200, "me", "application/json")
+    assert headers["x-release"] == "digits@0123456789ab"
+    return json.loads(body)["result"]
+
+
+def test_every_cut_of_two_requests_gives_the_same_two_answers(caller: Caller) -> None:
+    caller.send(PLAIN)
+    expected = result(caller.reply())
+    for cut in range(1, 2 * len(PLAIN), 7):
+        caller.send((PLAIN + PLAIN)[:cut])
+        if cut >= len(PLAIN):
+            assert result(caller.reply()) == expected
+        caller.send((PLAIN + PLAIN)[cut:])
+        for _ in range(1 if cut >= len(PLAIN) else 2):
+            assert result(caller.reply()) == expected
+
+
+def test_a_request_sent_while_another_is_answered_waits_for_its_turn(caller: Caller, node: LiveNode) -> None:
+    node.engine.gate.clear()
+    other = '{"address": "文三路99号"}'.encode()
+    caller.send(PLAIN)
+    assert node.engine.entered.wait(10)
+    caller.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(other) + other)
+    node.engine.gate.set()
+    assert [json.dumps(result(caller.reply())).count(number) for number in ("12", "99")] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n\r\n",
+        HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY,
+        HEAD.replace(b"address:parse", b"address%3Aparse") + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY,
+        HEAD + b"X-Long: " + b"x" * 5000 + b"\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY,
+        HEAD + b"Cookie: a=1\r\nCookie: b=2\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY,
+    ],
+    ids=["chunked", "expect", "escaped", "long", "repeated"],
+)
+def test_a_request_in_an_unusual_form_is_answered_too(caller: Caller, head: bytes) -> None:
+    caller.send(head)
+    if b"Expect" in head:
+        assert caller.file.readline() == b"HTTP/1.1 100 Continue\r\n"
+        caller.file.readline()
+    assert result(caller.reply())
+    caller.send(PLAIN)
+    assert result(caller.reply())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + BODY,
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY,
+        b"Content-Length: -1\r\n\r\n" + BODY,
+        b"Bad Name: x\r\nContent-Length: 0\r\n\r\n",
+        b"X: a\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_request_that_could_be_read_in_two_ways_is_refused(caller: Caller, fields: bytes) -> None:
+    caller.send(HEAD + fields)
+    status, _, _ = caller.reply()
+    assert status == 400
+
+
+def test_a_caller_who_wants_to_close_is_closed(caller: Caller) -> None:
+    caller.send(PLAIN.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    assert result(caller.reply())
+    assert caller.file.read() == b""
+
+
+def test_one_who_leaves_gives_the_answer_up(start_node: Callable[..., LiveNode]) -> None:
+    node = start_node()
+    node.engine.gate.clear()
+    for number in range(20):
+        leaving = Caller(node)
+        body = json.dumps({"address": f"路{number}"}).encode()
+        leaving.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        leaving.leave()
+    node.engine.gate.set()
+    caller = Caller(node)
+    caller.send(PLAIN)
+    assert result(caller.reply())
+    caller.leave()
+    node.loop_call(lambda: None)
+    assert node.app.node.responder.in_flight == 0

@@ -18,7 +18,7 @@ from addrmesh.settings import load
 REPLY = Reply(200, b'{"response_id":"constant","result":{"components":[]},"service":{"mode":"FULL"}}')
 
 
-async def constant(routes: Routes, request: Request) -> Reply:  # noqa: ARG001 - takes the place of a method
+def constant(routes: Routes, request: Request) -> Reply:  # noqa: ARG001 - takes the place of a method
     """Answer anything."""
     return REPLY
 

@@ -49,7 +49,8 @@ def show(
     for key in ("task", "family", "source", "precision", "created", "licence", "gazetteer_version"):
         typer.echo(f"{key:18}  {manifest[key]}")
     typer.echo(f"max_code_points     {opened.manifest.limits.max_code_points}")
-    typer.echo(f"components          {' '.join(opened.manifest.tags)}")
+    types = dict.fromkeys(tag.partition("-")[2] for tag in opened.manifest.tags if "-" in tag)
+    typer.echo(f"components          {' '.join(types)}")
     for name, entry in sorted(opened.manifest.files.items()):
         typer.echo(f"file                {entry.sha256[:12]}  {entry.bytes:>10,} bytes  {name}")
 

@@ -11,7 +11,6 @@ import msgspec
 
 from addrmesh.address.labels import MGEO_TYPES
 from addrmesh.address.normalize import Canonical
-from addrmesh.address.types import Component
 
 Tagset = Literal["addrmesh", "mgeo"]
 """`addrmesh` is the whole scheme; `mgeo` keeps to the types MGeo knows and leaves `roomno` out."""
@@ -40,7 +39,7 @@ class ParseResult(msgspec.Struct, frozen=True, gc=False):
 
 
 def to_wire(
-    address: str, canonical: Canonical, components: Iterable[Component], tagset: Tagset = "addrmesh"
+    address: str, canonical: Canonical, components: Iterable[tuple[str, int, int, float]], tagset: Tagset = "addrmesh"
 ) -> ParseResult:
     """
     Show the components of a canonical text in the caller's own text.
@@ -48,11 +47,11 @@ def to_wire(
     Args:
         address: The text as the caller sent it.
         canonical: `normalize(address)`.
-        components: What the engine found in `canonical.text`.
+        components: What the engine found in `canonical.text`: `Component`s or tuples like them.
         tagset: Types outside it are left out.
     """
     if tagset == "mgeo":
-        components = [c for c in components if c.type in MGEO_TYPES]
+        components = [c for c in components if c[0] in MGEO_TYPES]
     text, origin = canonical
     if origin is None:
         return ParseResult(

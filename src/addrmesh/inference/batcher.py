@@ -1,6 +1,9 @@
 """
 Requests wait here for the engine, and share its runs.
 
+An engine that is `quick` runs in the event loop itself: handing a few milliseconds of work to another thread costs
+more than it frees, because both then wait for the interpreter lock. Any other runs on a worker thread.
+
 Batching happens **while the engine is busy**: an idle engine takes a request at once, a busy one finds everything
 that arrived meanwhile when it returns. There is no waiting timer. Two classes wait: INTERACTIVE, one address with a
 person behind it, and BULK, which fills what is left of a batch and keeps a small floor share. `form_batch` decides,
@@ -173,6 +176,7 @@ class Batcher:
         self._arrivals = count()
         self._credit = 0.0
         self._pace = _Pace()
+        self._delivered_at, self._had_backlog = 0.0, False
         self._turn: asyncio.Handle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -295,8 +299,11 @@ class Batcher:
             self._idle.set()
             return
         self._set_alarm()
-        run = self._loop.run_in_executor(self._worker, self._run, [pending.text for pending in batch.rows])
-        run.add_done_callback(self._finish)
+        texts = [pending.text for pending in batch.rows]
+        if self.engine.quick:
+            self._deliver(*self._run(texts))
+        else:
+            self._loop.run_in_executor(self._worker, self._run, texts).add_done_callback(self._finish)
 
     def _run(self, texts: list[str]) -> tuple[Sequence[Components | EngineError], float]:
         """Run on the worker thread; a batch that fails is tried row by row, once, so a bad row fails alone."""
@@ -327,14 +334,17 @@ class Batcher:
         return answers
 
     def _finish(self, run: "asyncio.Future[tuple[Sequence[Components | EngineError], float]]") -> None:
-        rows, tokens = self._running, self._running_tokens
         answers: Sequence[Components | EngineError]
         try:
             answers, seconds = run.result()
         except BaseException as error:  # noqa: BLE001 - e.g. SystemExit on the worker: those who wait must be told
             failed = EngineError(f"the model's thread failed with {type(error).__name__}")
             failed.__cause__ = error
-            answers, seconds = [failed] * len(rows), 0.0
+            answers, seconds = [failed] * len(self._running), 0.0
+        self._deliver(answers, seconds)
+
+    def _deliver(self, answers: Sequence[Components | EngineError], seconds: float) -> None:
+        rows, tokens = self._running, self._running_tokens
         for pending, answer in zip(rows, answers, strict=True):
             if pending.answer.done():
                 continue
@@ -343,15 +353,28 @@ class Batcher:
                 pending.answer.set_exception(answer)
             else:
                 pending.answer.set_result(answer)
-        self._pace.observe(seconds, tokens)
+        # The pace is what the queue sees: with work waiting, the time since the last batch came back, in which the
+        # process also read, refused and replied. Under overload that is most of it.
+        now = time.perf_counter()
+        self._pace.observe(now - self._delivered_at if self._had_backlog else seconds, tokens)
+        self._delivered_at, self._had_backlog = now, self.queue_depth > 0
         stats = self.stats
         stats.batches += 1
         stats.rows += len(rows)
         stats.tokens += tokens
         stats.engine_seconds += seconds
         waited = time.perf_counter() - seconds - min(pending.enqueued for pending in rows)
-        self._start()  # before anybody else is called: nothing that fails out there may stop the queue
+        # Before anybody else is called: nothing that fails out there may stop the queue.
+        if self.engine.quick:
+            self._running, self._running_tokens = [], 0
+            self._turn = self._loop.call_soon(self._let_replies_go)
+        else:
+            self._start()
         self.on_batch(len(rows), seconds, waited)
+
+    def _let_replies_go(self) -> None:
+        """Start the next batch behind the callbacks that write this one's replies: they need two turns of the loop."""
+        self._turn = self._loop.call_soon(self._start)
 
     def _set_alarm(self) -> None:
         """Keep one timer for the earliest deadline of all, instead of one per request."""

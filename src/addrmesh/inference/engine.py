@@ -12,6 +12,8 @@ class Engine(Protocol):
     """A loaded model. Not thread-safe: one caller at a time, which is the batcher's worker thread."""
 
     release: Release
+    quick: bool
+    """Whether a batch takes only milliseconds, so that the event loop may wait for it."""
 
     def predict(self, texts: Sequence[str]) -> list[tuple[Component, ...]]:
         """

@@ -1,6 +1,7 @@
 """One node: its engine, its pipeline and its state, from start to stop."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -102,6 +103,10 @@ class Node:
         self.metrics.release_info.read = lambda: 1.0
         self.release = release
         self._service = self._identify()
+        # What is loaded now stays for ever: the collector need not look at it again (the gazetteer alone has 60,000
+        # names, and a full collection stops every request under way).
+        gc.collect()
+        gc.freeze()
         if self.lifecycle.state is State.STARTING:  # it may have been told to stop meanwhile
             self.lifecycle.move_to(State.READY)
             self._log.info("node.started", release=release.id, seconds=round(self.lifecycle.uptime_s, 3))

@@ -158,12 +158,12 @@ class Pipeline:
                 if not flight.answer.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # the one we joined has gone away, we have not
-            return self.cache.get(key) or Parsed(components)
+            return self.cache.get(key) or Parsed.of(components)
 
     async def _lead(self, key: bytes, text: str, deadline: float, priority: Priority) -> Parsed:
         pending = self._flights[key] = self.batcher.submit(text, deadline, priority)
         try:
-            parsed = Parsed(await pending.answer)
+            parsed = Parsed.of(await pending.answer)
         finally:
             if self._flights.get(key) is pending:
                 del self._flights[key]

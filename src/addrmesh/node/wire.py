@@ -5,6 +5,7 @@ Spans are half-open and count Unicode code points of the caller's text (JavaScri
 Callers must ignore fields they do not know; within `/v1` fields are only added.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -13,7 +14,6 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from addrmesh.address.normalize import Canonical
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
-from addrmesh.inference.batcher import Components
 from addrmesh.node.lifecycle import HealthStatus, State
 
 _Type = Annotated[str, Meta(extra_json_schema={"enum": list(COMPONENT_TYPES)})]
@@ -234,6 +234,8 @@ def rendered(result: bytes) -> ParseResult:
     return cast("ParseResult", Raw(result))
 
 
-def encode_result(components: Components, canonical: Canonical, text: str, tagset: Tagset) -> bytes:
+def encode_result(
+    components: Iterable[tuple[str, int, int, float]], canonical: Canonical, text: str, tagset: Tagset
+) -> bytes:
     """Encode the components of `canonical` for the caller who sent `text`."""
     return encode(to_wire(text, canonical, components, tagset))

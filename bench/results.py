@@ -64,7 +64,9 @@ class Run:
             "uncommitted": _git("status", "--porcelain", "--", ".", ":!bench/results").splitlines(),
             "machine": machine(),
             "release": release_id(options.release),
-            "parameters": {key: str(value) for key, value in vars(options).items() if value is not None},
+            "parameters": {
+                key: str(value) for key, value in vars(options).items() if value is not None and key != "results"
+            },
         }
 
         if (load := os.getloadavg()[0]) > QUIET:

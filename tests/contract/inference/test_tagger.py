@@ -19,7 +19,7 @@ from addrmesh.inference.release import BUILTIN, open_release
 from addrmesh.inference.tagger import Tagger
 
 ROOT = Path(__file__).parents[3]
-DATA = Path(os.environ.get("ADDRMESH_TEST_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("LABELLED_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_model_is_small(engine: Tagger) -> None:
 def measured(engine: Tagger) -> dict[str, float]:
     """F1 on the development sets; the splits held out for acceptance are not here."""
     if not DATA.is_dir():
-        pytest.skip(f"labelled data are not at {DATA}; set ADDRMESH_TEST_DATA")
+        pytest.skip(f"labelled data are not at {DATA}; set LABELLED_DATA")
     sys.path.insert(0, str(ROOT / "training"))
     try:
         from corpus import read_ccks, read_naacl

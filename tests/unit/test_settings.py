@@ -99,7 +99,8 @@ def test_an_unknown_variable_is_an_error_with_a_suggestion() -> None:
 
 
 def test_variables_that_are_no_settings_are_let_through() -> None:
-    load(environ={"ADDRMESH_DEBUG": "1", "ADDRMESH_STATE_DIR": "/x", "HOME": "/root"})
+    loaded = load(environ={"ADDRMESH_DEBUG": "1", "ADDRMESH_STATE_DIR": "/x", "HOME": "/root"})
+    assert loaded.settings == NodeSettings()
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

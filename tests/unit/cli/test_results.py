@@ -54,7 +54,9 @@ def test_an_existing_result_is_not_overwritten_unless_told(tmp_path: Path) -> No
 
 def test_an_empty_file_in_the_way_is_used(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    open_output(tmp_path / "out", PROGRESS, resume=False, force=False).close()
+    output = open_output(tmp_path / "out", PROGRESS, resume=False, force=False)
+    output.close()
+    assert output.done_line == 0
 
 
 @pytest.mark.parametrize(

@@ -123,11 +123,9 @@ def edit(example: Example, changes: list[tuple[int, int, str, list[Span]]]) -> E
     """
     rows, text, parts, at = soft_rows(example), "", [], 0
     spans: list[Span] = []
-    shift: list[tuple[int, int]] = []
     for start, end, new, inner in sorted(changes, key=lambda change: change[:2]):
         parts.append(rows[at:start])
         text += example.text[at:start]
-        shift.append((start, len(text) - start))
         fresh = np.zeros((len(new), rows.shape[1]), np.float16)
         if new:
             fresh[np.arange(len(new)), tag_rows(len(new), inner)] = 1
@@ -136,7 +134,6 @@ def edit(example: Example, changes: list[tuple[int, int, str, list[Span]]]) -> E
         text += new
         at = end
     parts.append(rows[at:])
-    offset = len(text) - at
     text += example.text[at:]
     touched = [(start, end) for start, end, _, _ in changes if start < end]
     for name, start, end in example.spans:
@@ -144,7 +141,6 @@ def edit(example: Example, changes: list[tuple[int, int, str, list[Span]]]) -> E
             continue
         before = sum(len(new) - (e - s) for s, e, new, _ in changes if e <= start)
         spans.append((name, start + before, end + before))
-    del offset
     return Example(text, sorted(spans, key=lambda span: span[1]), np.concatenate(parts))
 
 

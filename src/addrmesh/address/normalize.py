@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from addrmesh.errors import InvalidText, TextTooLong
+
 NORMALIZER_VERSION = 1
 """Raise it when any text could come out differently: it is part of a release's manifest."""
 
@@ -69,3 +71,21 @@ def normalize(text: str) -> Canonical:
     origin = tuple([i for i, char in enumerate(text) for _ in _TABLE[ord(char)] or ""])
     same_places = len(origin) == len(text) and origin[-1] == len(text) - 1
     return Canonical(canonical, None if same_places and origin == tuple(range(len(text))) else origin)
+
+
+def normalize_within(text: str, limit: int) -> Canonical:
+    """
+    Return the canonical form of an address that a model can take.
+
+    Raises:
+        InvalidText: It is empty or blank.
+        TextTooLong: It, or its canonical form, is longer than `limit` code points.
+    """
+    if len(text) > limit:
+        raise TextTooLong(len(text), limit)
+    canonical = normalize(text)
+    if not canonical.text or canonical.text.isspace():
+        raise InvalidText("the address is blank: no visible character is in it")
+    if len(canonical.text) > limit:  # one compatibility character can stand for eighteen
+        raise TextTooLong(len(canonical.text), limit)
+    return canonical

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from addrmesh.address.normalize import normalize_within
 from addrmesh.address.wire import ParseResult, to_wire
 from addrmesh.cli import model
 from addrmesh.cli.exits import ExitCode
@@ -171,7 +172,7 @@ def _answer(chunk: list[Record], engine: "Engine", limit: int) -> list[Parsed | 
         line, id_, address, trouble = record
         if trouble is None:
             try:
-                canonical = model.canonical(address, limit)
+                canonical = normalize_within(address, limit)
             except RequestError as error:
                 trouble = _as_problem(error)
             else:

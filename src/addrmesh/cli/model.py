@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from addrmesh.address.normalize import Canonical, normalize
-from addrmesh.errors import InvalidText, TextTooLong
-
 if TYPE_CHECKING:
     from addrmesh.inference.engine import Engine
     from addrmesh.inference.release import Release
@@ -23,21 +20,3 @@ def load(release: "Release") -> "Engine":
     from addrmesh.inference.engine import load_engine
 
     return load_engine(release)
-
-
-def canonical(address: str, limit: int) -> Canonical:
-    """
-    Return the canonical form of an address that the model can take.
-
-    Raises:
-        InvalidText: It is empty or blank.
-        TextTooLong: It, or its canonical form, is longer than `limit` code points.
-    """
-    if len(address) > limit:
-        raise TextTooLong(len(address), limit)
-    found = normalize(address)
-    if not found.text or found.text.isspace():
-        raise InvalidText("the address is blank; nothing in it can be seen")
-    if len(found.text) > limit:  # one compatibility character may stand for many
-        raise TextTooLong(len(found.text), limit)
-    return found

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from addrmesh.address.normalize import normalize_within
 from addrmesh.address.types import COMPONENT_TYPES, TYPE_NAMES
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
 from addrmesh.cli import model
@@ -47,7 +48,7 @@ def parse(
     addresses = list(_addresses(text))
     for number, address in enumerate(addresses, 1):
         try:
-            canonicals.append(model.canonical(address, opened.manifest.limits.max_code_points))
+            canonicals.append(normalize_within(address, opened.manifest.limits.max_code_points))
         except RequestError as error:
             raise InvalidText(f"address {number} of {len(addresses)}: {error}") from error
     with closing(model.load(opened)) as engine:

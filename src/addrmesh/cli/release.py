@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from addrmesh.address.normalize import normalize_within
 from addrmesh.cli import model
 from addrmesh.cli.exits import ExitCode
 
@@ -65,7 +66,7 @@ def verify(path: ReleasePath = None) -> None:
     opened = model.find_release(path)
     limit = opened.manifest.limits.max_code_points
     probes = opened.probes()
-    texts = [model.canonical(probe.address, limit).text for probe in probes]
+    texts = [normalize_within(probe.address, limit).text for probe in probes]
     with closing(model.load(opened)) as engine:
         answers = engine.predict(texts)
     differing = [

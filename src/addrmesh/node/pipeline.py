@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from addrmesh.address.normalize import Canonical, normalize
+from addrmesh.address.normalize import Canonical, normalize_within
 from addrmesh.address.wire import Tagset
-from addrmesh.errors import AddrmeshError, DeadlineExceeded, InvalidText, TextTooLong
+from addrmesh.errors import AddrmeshError, DeadlineExceeded
 from addrmesh.inference.batcher import Batcher, Pending, Priority
 from addrmesh.node.cache import Cache, Parsed
 from addrmesh.node.problems import kind_of
@@ -61,7 +61,7 @@ class Pipeline:
             Overloaded, DeadlineExceeded, NotReady, EngineError: As the batcher says.
         """
         try:
-            canonical = self._canonical(text)
+            canonical = normalize_within(text, self.max_code_points)
             key = self.cache.key(canonical.text)
             parsed = self.cache.get(key)
             if parsed is not None:
@@ -98,7 +98,7 @@ class Pipeline:
         misses: list[tuple[int, bytes, Canonical]] = []
         for index, text in enumerate(texts):
             try:
-                canonical = self._canonical(text)
+                canonical = normalize_within(text, self.max_code_points)
             except AddrmeshError as error:
                 answers.append(error)
                 continue
@@ -128,16 +128,6 @@ class Pipeline:
         complete = [answer for answer in answers if answer is not None]
         self._count(complete)
         return complete
-
-    def _canonical(self, text: str) -> Canonical:
-        if len(text) > self.max_code_points:
-            raise TextTooLong(len(text), self.max_code_points)
-        canonical = normalize(text)
-        if not canonical.text or canonical.text.isspace():
-            raise InvalidText("the address is blank: no visible character is in it")
-        if len(canonical.text) > self.max_code_points:  # one character can stand for eighteen
-            raise TextTooLong(len(canonical.text), self.max_code_points)
-        return canonical
 
     async def _infer(self, key: bytes, text: str, deadline: float, priority: Priority) -> Parsed:
         """Answer a miss: join an identical request that is already running, or be the one that others join."""

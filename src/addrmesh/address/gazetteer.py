@@ -1,8 +1,10 @@
 """
 The gazetteer: names of administrative divisions, found in a text at one pass.
 
-`gazetteer.bin` is compiled by `training/compile_tables.py`: current names, short forms and names out of use since
-1981, by level. Aho-Corasick (pyahocorasick) finds all of them in one scan of the text.
+`gazetteer.bin` is compiled by `training/compile_tables.py`. After one line of JSON, which says where the facts come
+from, it holds two parts: the names the tagger was trained with (current names, short forms and names out of use
+since 1981, by level; read here), and the divisions themselves (read by `divisions`). A release of the model is bound
+to the names alone, so facts may be corrected under it. Aho-Corasick (pyahocorasick) finds all names in one scan.
 """
 
 import lzma
@@ -11,30 +13,43 @@ from importlib.resources import files
 from typing import Any
 
 import ahocorasick
+import msgspec
 
 LEVELS = ("prov", "city", "district", "town")
 
 
+class Head(msgspec.Struct, frozen=True):
+    """The first line of `gazetteer.bin`: what the file holds, from whom, and under which licence."""
+
+    schema: int
+    version: str
+    names_bytes: int
+    sources: list[str]
+
+
 @cache
-def _packed() -> bytes:
-    return files(__package__).joinpath("gazetteer.bin").read_bytes()
+def parts() -> tuple[Head, bytes, bytes]:
+    """Return the head of the packed file, the names and the divisions, the latter two as they are packed."""
+    line, _, rest = files(__package__).joinpath("gazetteer.bin").read_bytes().partition(b"\n")
+    head = msgspec.json.decode(line, type=Head)
+    return head, rest[: head.names_bytes], rest[head.names_bytes :]
 
 
 def digest() -> str:
-    """Return the sha256 of the compiled gazetteer, which a release names in its manifest."""
+    """Return the sha256 of the packed names, which a release names in its manifest."""
     import hashlib
 
-    return hashlib.sha256(_packed()).hexdigest()
+    return hashlib.sha256(parts()[1]).hexdigest()
 
 
 @cache
 def _tables() -> tuple[str, dict[str, list[str]]]:
-    head, *rows = lzma.decompress(_packed()).decode().split("\n")
+    head, *rows = lzma.decompress(parts()[1]).decode().split("\n")
     return head.split("\t")[0], {level: names.split(" ") for level, names in (row.split("\t") for row in rows)}
 
 
 def version() -> str:
-    """Return the vintage of the sources, e.g. `nbs2023-06+mca2024-12`."""
+    """Return the vintage of the names, e.g. `nbs2023-06+mca2024-12`; `divisions.version()` is that of the facts."""
     return _tables()[0]
 
 

@@ -1,0 +1,195 @@
+"""The asynchronous face: what can be asked, and what is shared between calls."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from addrmesh.client.budget import RetryBudget
+from addrmesh.client.endpoints import Endpoint, Fleet
+from addrmesh.client.errors import ClientError, ProblemError
+from addrmesh.client.exchange import MAX_DEADLINE_MS, Connection, Request, tls_context
+from addrmesh.client.race import Course, Line, Tasks
+from addrmesh.client.replies import BatchReply, ParseReply, ParseResult
+from addrmesh.errors import ConfigError
+
+T = TypeVar("T")
+Tagset = Literal["addrmesh", "mgeo"]
+
+DEADLINE_S = 0.8
+"""What a checkout can wait before it goes on without an answer."""
+BATCH_DEADLINE_S = 30.0
+BATCH_ITEMS = 100
+"""The service takes no more in one request."""
+BATCHES_AT_ONCE = 8
+CONNECT_TIMEOUT_S = 0.1
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class AsyncClient:
+    """
+    Asks the nearest region that works.
+
+    Use it as a context manager, or call `aclose`. It belongs to one event loop.
+
+    Args:
+        endpoints: Base URLs, one per region, nearest first as far as known.
+        api_key: Sent as `Authorization: Bearer`.
+        verify: A bundle of certificate authorities (PEM) instead of the usual ones.
+        cert: The client's certificate with its key (PEM): one file, or two.
+        deadline_s: For a call that names none.
+        connect_timeout_s: Of calls that are not raced; an endpoint farther than a third of it gets three round trips.
+
+    Raises:
+        ConfigError: An argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        api_key: str | None = None,
+        verify: str | Path | None = None,
+        cert: str | Path | tuple[str | Path, str | Path] | None = None,
+        deadline_s: float = DEADLINE_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        urls = _urls(endpoints)
+        headers = {}
+        if api_key is not None:
+            if not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+                raise ConfigError("api_key has a character that no header can carry; use the key as it was handed out")
+            headers["Authorization"] = f"Bearer {api_key}"
+        context = tls_context(verify, cert)
+        lines: dict[Endpoint, Line] = {Endpoint(url): Connection(url, headers, context) for url in urls}
+        self._deadline_s = _seconds(deadline_s)
+        self._course = Course(Fleet(list(lines)), lines, RetryBudget(self._deadline_s), Tasks(), connect_timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; calls under way end with a ClientError."""
+        await self._course.tasks.close()
+        for line in self._course.lines.values():
+            await line.close()
+
+    async def parse(self, address: str, *, tagset: Tagset = "addrmesh", deadline_s: float | None = None) -> ParseReply:
+        """
+        Find the components of one address.
+
+        Raises:
+            ProblemError: The service refuses, such as an empty address (`invalid-text`).
+            NoAnswer: No endpoint answered within the deadline.
+        """
+        body = {"address": _sendable(address), "options": {"tagset": tagset}}
+        return await self._call("POST", "/v1/address:parse", body, _decode_parse, deadline_s=deadline_s)
+
+    async def parse_many(
+        self, addresses: Sequence[str], *, tagset: Tagset = "addrmesh", deadline_s: float = BATCH_DEADLINE_S
+    ) -> list[ParseResult | ClientError]:
+        """
+        Find the components of many addresses, in their order; what went wrong with one stands in its place.
+
+        Args:
+            addresses: Any number; they are sent in batches, several at a time, and never raced.
+            tagset: Which types to show.
+            deadline_s: For each batch.
+        """
+        texts = [_sendable(address) for address in addresses]
+        _seconds(deadline_s)
+        slots = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+        async def batch(texts: list[str]) -> list[ParseResult | ClientError]:
+            body = {"addresses": texts, "options": {"tagset": tagset}}
+
+            def decode(reply: bytes) -> list[ParseResult | ClientError]:
+                return _decode_items(reply, len(texts))
+
+            try:
+                async with slots:
+                    return await self._call(
+                        "POST", "/v1/addresses:batchParse", body, decode, deadline_s=deadline_s, hedged=False
+                    )
+            except ClientError as error:
+                return [error] * len(texts)
+
+        async with asyncio.TaskGroup() as group:
+            batches = [
+                group.create_task(batch(texts[start : start + BATCH_ITEMS]))
+                for start in range(0, len(texts), BATCH_ITEMS)
+            ]
+        return [answer for task in batches for answer in task.result()]
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        decode: Callable[[bytes], T],
+        *,
+        deadline_s: float | None = None,
+        hedged: bool = True,
+    ) -> T:
+        """Ask anything that is safe to ask twice."""
+        deadline_s = self._deadline_s if deadline_s is None else _seconds(deadline_s)
+        request = Request(token_hex(8), method, path, None if body is None else msgspec.json.encode(body), decode)
+        return await self._course.call(request, deadline_s, hedged=hedged)
+
+
+_decode_parse = msgspec.json.Decoder(ParseReply).decode
+_decode_batch = msgspec.json.Decoder(BatchReply).decode
+
+
+def _urls(endpoints: Sequence[str]) -> list[str]:
+    urls = [] if isinstance(endpoints, str) else list(dict.fromkeys(url.rstrip("/") for url in endpoints))
+    if not urls:
+        raise ConfigError('endpoints must be a list of base URLs, such as ["https://eu.example", "https://cn.example"]')
+    for number, url in enumerate(urls):
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            usable = False
+        if not usable or parts.username is not None or parts.query or parts.fragment:
+            raise ConfigError(
+                f"endpoints[{number}] is no base URL; write https://host or http://host:port, and a key in api_key"
+            )
+    return urls
+
+
+def _seconds(deadline_s: float) -> float:
+    if not 0 < deadline_s <= MAX_DEADLINE_MS / 1000:
+        raise ConfigError(f"deadline_s is {deadline_s}; it must be more than 0 and at most {MAX_DEADLINE_MS // 1000} s")
+    return deadline_s
+
+
+def _sendable(address: str) -> str:
+    """Make half a surrogate pair, which JSON cannot carry, an invisible character: the service skips both alike."""
+    return _LONE_SURROGATE.sub("\u200b", address)
+
+
+def _decode_items(body: bytes, count: int) -> list[ParseResult | ClientError]:
+    """Read a batch reply; one that does not answer every item in its place is no reply."""
+    items = _decode_batch(body).items
+    answers: list[ParseResult | ClientError] = []
+    for item in items:
+        if item.index == len(answers) and item.result is not None:
+            answers.append(item.result)
+        elif item.index == len(answers) and item.problem is not None:
+            answers.append(ProblemError(item.problem))
+    if len(answers) != count or len(items) != count:
+        raise msgspec.ValidationError("not every item of the batch is answered in its place")
+    return answers

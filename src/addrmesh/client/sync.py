@@ -1,0 +1,98 @@
+"""The blocking face: the same client on an event loop of its own, in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from addrmesh.client.client import BATCH_DEADLINE_S, CONNECT_TIMEOUT_S, DEADLINE_S, AsyncClient, Tagset
+from addrmesh.client.errors import ClientError
+from addrmesh.client.replies import ParseReply, ParseResult
+
+T = TypeVar("T")
+
+
+class Client:
+    """
+    Asks the nearest region that works, and waits for the answer. Any number of threads may share one.
+
+    Use it as a context manager, or call `close`. A process that forks makes its clients after the fork: threads do
+    not survive one. The arguments are those of `AsyncClient`.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        api_key: str | None = None,
+        verify: str | Path | None = None,
+        cert: str | Path | tuple[str | Path, str | Path] | None = None,
+        deadline_s: float = DEADLINE_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._core = AsyncClient(
+            endpoints,
+            api_key=api_key,
+            verify=verify,
+            cert=cert,
+            deadline_s=deadline_s,
+            connect_timeout_s=connect_timeout_s,
+        )
+        self._lock = threading.Lock()
+        self._closed = False
+        self._stop = asyncio.Event()
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        # A daemon: a program that forgets to close the client can still end.
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="addrmesh-client", daemon=True)
+        self._thread.start()
+        self._loop = started.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection; calls under way end with a ClientError."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def parse(self, address: str, *, tagset: Tagset = "addrmesh", deadline_s: float | None = None) -> ParseReply:
+        """Find the components of one address; see `AsyncClient.parse`."""
+        return self._run(self._core.parse(address, tagset=tagset, deadline_s=deadline_s))
+
+    def parse_many(
+        self, addresses: Sequence[str], *, tagset: Tagset = "addrmesh", deadline_s: float = BATCH_DEADLINE_S
+    ) -> list[ParseResult | ClientError]:
+        """Find the components of many addresses, in their order; see `AsyncClient.parse_many`."""
+        return self._run(self._core.parse_many(addresses, tagset=tagset, deadline_s=deadline_s))
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        with self._lock:  # what is scheduled before the stop runs before it, and is cancelled by it
+            if self._closed:
+                call.close()
+                raise ClientError("the client is closed; make another one")
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise ClientError("the client was closed during the call; nothing is known of its answer") from error
+        finally:
+            future.cancel()  # does nothing to one that is done; Ctrl-C ends the call
+
+    def _serve(self, started: "Future[asyncio.AbstractEventLoop]") -> None:
+        async def until_stopped() -> None:
+            started.set_result(asyncio.get_running_loop())
+            async with self._core:
+                await self._stop.wait()
+
+        asyncio.run(until_stopped())

@@ -14,13 +14,13 @@ setup: $(VENV)/.ready ## a virtual environment with everything, in .venv
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("addrmesh needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
 	@touch $@
 
-up: setup ## the address service on http://127.0.0.1:8000, until Ctrl-C
+up: setup ## two regions on this machine, http://127.0.0.1:8000 and :8020, until Ctrl-C
 	$(BIN)/addrmesh up
 
-test: setup ## all tests: lint, types, layers, unit, contract
+test: setup ## all tests: lint, types, layers, unit, contract, lab
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,7 +43,7 @@ tables: setup ## compile the gazetteer and the character table again from $(DATA
 	$(BIN)/python training/compile_tables.py $(DATA)
 
 bench: setup ## measure, beside the peers; half an hour on a quiet machine, results in bench/results
-	for part in venvs bulk node peers startup engine report; do $(BIN)/python bench/$$part.py || exit 1; done
+	for part in venvs bulk node peers startup engine edge near gazetteer validate report; do $(BIN)/python bench/$$part.py || exit 1; done
 
 docs: setup ## write the generated reference pages again
 	$(BIN)/python docs/generate.py

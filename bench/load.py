@@ -39,6 +39,9 @@ MOST_REQUESTS = 2_000_000
 MOST_SECONDS = 300.0
 MOST_BROKEN = 200
 """Connections that may break before the run is given up."""
+SETTLE_S = 0.5
+"""How long the server has to accept the connections: a busy libuv accepts one per turn of its loop, so the last of
+hundreds would begin the run with seconds of waiting."""
 GRACE_S = 3.0
 """How long replies are awaited after the last request."""
 
@@ -132,6 +135,7 @@ class Load:
         """Connect, send, wait for the replies; return how long requests were sent, in seconds."""
         for _ in range(self._size):
             await self._connect()
+        await asyncio.sleep(SETTLE_S)
         self._start = time.perf_counter()
         self._end = self._start + self._seconds
         self._loop.call_later(self._seconds + GRACE_S, self._finish)

@@ -16,6 +16,10 @@ TITLES = {
     "node": "HTTP node: one address per request, one core",
     "peers": "Other servers of the same model, one core each",
     "startup": "Cold start",
+    "near": "Near users against far ones, a fleet of two regions",
+    "edge": "What the edge adds",
+    "gazetteer": "The gazetteer: load and look-ups",
+    "validate": "Validation",
     "engine": "Parts of the engine, one thread",
 }
 PACKAGES = {"fastapi": ("fastapi", "uvicorn"), "jionlp": ("jionlp",)}

@@ -11,9 +11,12 @@ Every error raised on purpose.
     │   ├── RateLimited            this caller sends too much                       429
     │   ├── DeadlineExceeded       no time left                                     504
     │   └── NotReady               starting or draining                             503
+    ├── Refused                    it would break something; nothing was touched    exit 3
+    ├── Rejected                   a component refuses what was made for it         exit 4
     ├── EngineError                the model failed on a batch                      500
     └── ReleaseError               manifest, digest or labels do not fit            exit 1
 
+Errors that only one module raises are defined there, under one of these.
 Messages never contain an address: addresses are personal data.
 """
 
@@ -64,6 +67,14 @@ class DeadlineExceeded(Unavailable):
 
 class NotReady(Unavailable):
     """The node is starting or draining."""
+
+
+class Refused(AddrmeshError):
+    """Would overwrite, mix or break something that may be needed; nothing was touched."""
+
+
+class Rejected(AddrmeshError):
+    """A component refuses what was made for it; what runs was not touched."""
 
 
 class EngineError(AddrmeshError):

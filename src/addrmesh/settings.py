@@ -7,11 +7,12 @@ called once, by the command that starts something; below it, each part receives 
 """
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -22,6 +23,7 @@ from addrmesh.errors import ConfigError
 PREFIX = "ADDRMESH_"
 OTHER_VARIABLES = {
     "ADDRMESH_CONFIG": "path of the YAML file, as `--config`",
+    "ADDRMESH_FLEET": "path of the fleet spec that commands talk about; by default what `addrmesh up` runs here",
     "ADDRMESH_DEBUG": "1 shows the stack trace of an error",
     "ADDRMESH_STATE_DIR": "where `addrmesh up` keeps its state, instead of `$XDG_STATE_HOME/addrmesh`",
 }
@@ -110,6 +112,48 @@ class Release(Section):
     """Directory of the release. Relative to the file that names it; empty means the release that comes with the package."""  # noqa: E501
 
 
+class Store(Section):
+    """The region's Redis, where corrections, keys and configuration documents live. A node serves without one too."""
+
+    primary: str | None = None
+    """URL of the region's primary, as in `redis://127.0.0.1:6401` (`rediss://` with TLS). Empty: no store; what it would hold cannot be changed on this node."""  # noqa: E501
+
+    replicas: dict[str, str] = {}
+    """URL of the local replica of each other region's primary, by region. In a variable: a JSON object."""
+
+    password_file: Path | None = None
+    """File that holds the password of the store's users."""
+
+    last_known_good: Path | None = None
+    """Directory where the node keeps the configuration documents it last applied; it starts from them when no store answers."""  # noqa: E501
+
+
+class Tls(Section):
+    """Certificates. Without them the node speaks plain HTTP, which it refuses to do beyond loopback."""
+
+    certificate: Path | None = None
+    """PEM file with the node's certificate and its chain."""
+
+    key: Path | None = None
+    """PEM file with the key of `certificate`."""
+
+    ca: Path | None = None
+    """PEM file with the authority that signs edges, nodes and stores. Callers then need a certificate of it, and the store is checked against it."""  # noqa: E501
+
+    allow_plain: bool = False
+    """Serve plain HTTP beyond loopback all the same: something in front of the node does TLS and keeps others out."""
+
+
+class Keys(Section):
+    """API keys; `addrmesh keys create` makes them."""
+
+    required: bool = False
+    """Refuse requests under `/v1` without a valid key (401). Needs a store."""
+
+    fleet_nodes: Count = 1
+    """How many nodes the fleet has: while the store is gone, this node grants its share of every quota. A configuration document `fleet` takes its place."""  # noqa: E501
+
+
 class NodeSettings(Section):
     """Everything one node needs to know."""
 
@@ -118,6 +162,9 @@ class NodeSettings(Section):
     cache: Cache = Cache()
     limits: Limits = Limits()
     release: Release = Release()
+    store: Store = Store()
+    tls: Tls = Tls()
+    keys: Keys = Keys()
 
 
 @dataclass(frozen=True)
@@ -227,9 +274,11 @@ def _from_file(path: Path, problems: list[str]) -> Iterable[tuple[str, Any, str]
 
 
 def _beside(path: Path, value: Any, key: str) -> Any:
-    if key == "release.path" and isinstance(value, str):
-        return path.parent / value
-    return value
+    return path.parent / value if _is(fields()[key], Path) and isinstance(value, str) else value
+
+
+def _is(field: FieldInfo, kind: type) -> bool:
+    return field.annotation is kind or kind in get_args(field.annotation)
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterable[tuple[str, Any, str]]:
@@ -242,8 +291,16 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterab
             hint = _suggestion(name, [*key_by_variable, *OTHER_VARIABLES])
             problems.append(f"environment: {name}: no such variable{hint}")
         elif value:  # an empty variable is how a container says "not given"
-            found.append((key_by_variable[name], value, name))
+            key = key_by_variable[name]
+            found.append((key, _mapping(value) if get_origin(fields()[key].annotation) is dict else value, name))
     return found
+
+
+def _mapping(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value  # validation says what is allowed
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
@@ -265,8 +322,14 @@ def allowed(field: FieldInfo) -> str:
         return "1 to 32 lower-case letters, digits and inner hyphens"
     if field.annotation is str:
         return "text"
-    if field.annotation is not int and field.annotation is not float:
-        return "the path of a directory, or nothing"
+    if field.annotation is bool:
+        return "true or false"
+    if get_origin(field.annotation) is dict:
+        return "URLs by region"
+    if _is(field, Path):
+        return "a path, or nothing"
+    if _is(field, str):
+        return "a URL, or nothing"
     kind = "a whole number" if field.annotation is int else "a number"
     if "le" in bounds:
         return f"{kind} from {bounds['ge']} to {bounds['le']}"

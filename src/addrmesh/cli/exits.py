@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from addrmesh.errors import AddrmeshError, ConfigError, RequestError
+from addrmesh.errors import AddrmeshError, ConfigError, Refused, Rejected, RequestError
 
 
 class ExitCode(IntEnum):
@@ -21,15 +21,11 @@ MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "failed; the message says what and what to do",
     ExitCode.USAGE: "the command line, a setting or an address cannot be used as it stands",
-    ExitCode.REFUSED: "refused: it would overwrite or mix something; the message names the option to insist",
+    ExitCode.REFUSED: "refused: it would overwrite, mix or break something; the message says how to insist",
     ExitCode.REJECTED: "rejected by a component",
     ExitCode.DIFFERENT: "a check found a difference, or something that should be ready is not",
     ExitCode.INTERRUPTED: "interrupted; what was done is kept, and the message says how to go on",
 }
-
-
-class Refused(AddrmeshError):
-    """Would overwrite or mix something that may be needed; nothing was touched."""
 
 
 def exit_code(error: AddrmeshError) -> ExitCode:
@@ -39,5 +35,7 @@ def exit_code(error: AddrmeshError) -> ExitCode:
             return ExitCode.USAGE
         case Refused():
             return ExitCode.REFUSED
+        case Rejected():
+            return ExitCode.REJECTED
         case _:
             return ExitCode.FAILED

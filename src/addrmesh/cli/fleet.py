@@ -1,211 +1,256 @@
-"""`addrmesh up`, `status` and `down`: the service on this machine, in one command."""
+"""`addrmesh fleet`: compare what should be with what is, change it, and explain it."""
 
+import asyncio
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from addrmesh.cli.exits import ExitCode, Refused
-from addrmesh.errors import AddrmeshError
+from addrmesh.cli.document import print_document
+from addrmesh.cli.exits import ExitCode
+from addrmesh.cli.stores import author, fleet_spec, open_store
+from addrmesh.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
-    from addrmesh.fleet.local import FleetStatus, RegionSpec, StateDirectory
+    from addrmesh.fleet.plan import Plan
+    from addrmesh.topology.documents import Releases
+    from addrmesh.topology.routing import Traffic
 
-DETACHED_START_TIMEOUT_S = 60.0
-DOWN_TIMEOUT_S = 40.0
-SETTLED = ("ready", "stopped", "failed")
-"""States in which nothing is awaited."""
-NOTHING_RUNS = "nothing is running; start it with: addrmesh up"
+app = typer.Typer(help="Compare what should be with what is, change it, explain it.", no_args_is_help=True)
+
+_Spec = Annotated[Path | None, typer.Option("--spec", help="The fleet spec; by default the one in use.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
-    port: Annotated[int | None, typer.Option(help="TCP port of the node.", show_default="8000")] = None,
-    region: Annotated[str | None, typer.Option(help="Name of the region.", show_default="local")] = None,
+@app.callback()
+def fleet() -> None:
+    """
+    Compare what should be with what is, change it, explain it.
+
+    Example: addrmesh fleet plan fleet.yaml
+    """
+
+
+@app.command()
+def plan(
+    spec: Annotated[Path, typer.Argument(metavar="FLEET.YAML", help="The wanted spec.")],
+    as_json: _Json = False,
 ) -> None:
     """
-    Start the service here and keep it alive until Ctrl-C.
+    Show what a spec would change, and stop; the exit code is 5 when it would change something, 3 when it is unsafe.
 
-    Example: addrmesh up --port 8000
+    Example: addrmesh fleet plan fleet.yaml
     """
-    from addrmesh.fleet import local
-    from addrmesh.settings import load
-
-    settings = load(overrides={"server.port": port, "server.region": region}).settings
-    server = settings.server
-    regions = [local.RegionSpec(server.region, (local.NodeSpec(server.name, server.host, server.port),))]
-    directory = local.StateDirectory.of(os.environ)
-    try:
-        lock = directory.lock()
-    except local.AlreadyUp as error:
-        raise Refused(str(error)) from error
-    with lock:
-        local.check_ports(regions)
-        if not detach:
-            _supervise(regions, directory, server.drain_timeout_s)
-            return
-    _detach(directory, server.port, server.region)
-
-
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """
-    Show what `addrmesh up` runs here; the exit code is 5 unless all of it is ready.
-
-    Example: addrmesh status --json
-    """
-    from addrmesh.fleet import local
-
-    directory = local.StateDirectory.of(os.environ)
-    known = directory.read() if directory.is_locked() else None
-    seen = local.observe(known) if known else None
+    made = asyncio.run(_plan(spec))
     if as_json:
-        from addrmesh.cli.document import print_document
-
-        print_document(regions=_regions(seen) if seen else [])
-    elif seen:
-        sys.stdout.write(_table(seen))
-    if not seen:
-        typer.echo(NOTHING_RUNS, err=True)
-    if not seen or not local.is_ready(seen):
+        print_document(**_as_document(made))
+    else:
+        sys.stdout.write(_as_text(made))
+    if made.refusals:
+        raise typer.Exit(ExitCode.REFUSED)
+    if made.changes:
         raise typer.Exit(ExitCode.DIFFERENT)
 
 
-def down() -> None:
+@app.command()
+def apply(
+    spec: Annotated[Path, typer.Argument(metavar="FLEET.YAML", help="The wanted spec.")],
+    plan_digest: Annotated[str, typer.Option(help="Of the plan that was reviewed; anything else is refused.")],
+    force: Annotated[list[str], typer.Option(help="Name of a refusal to overrule; repeat it for several.")] = [],  # noqa: B006
+    reason: Annotated[str, typer.Option(help="Why; it goes into the history and the journal.")] = "not given",
+) -> None:
     """
-    Stop what `addrmesh up` runs here, after it has finished what it accepted.
+    Do what was reviewed: supervisors, edges and processes follow within seconds.
 
-    Example: addrmesh down
+    Example: addrmesh fleet apply fleet.yaml --plan-digest sha256:0123456789abcdef --reason "third node in eu"
     """
-    from addrmesh.fleet import local
+    if force and reason == "not given":
+        raise ConfigError("--force needs --reason: the journal should say why a refusal was overruled")
+    asyncio.run(_apply(spec, plan_digest, frozenset(force), reason))
 
-    stopped = local.stop(local.StateDirectory.of(os.environ), timeout_s=DOWN_TIMEOUT_S)
-    if stopped is None:
-        typer.echo("nothing is running", err=True)
+
+@app.command()
+def explain(
+    client: Annotated[str, typer.Argument(metavar="ADDRESS", help="IP address of a client.")],
+    spec: _Spec = None,
+    as_json: _Json = False,
+) -> None:
+    """
+    Say why a client goes where it goes: the region DNS names, then the order in which its edge tries the nodes.
+
+    Example: addrmesh fleet explain 10.2.0.7
+    """
+    from dataclasses import asdict
+
+    from addrmesh.fleet.local import StateDirectory
+    from addrmesh.fleet.supervisor import last_verdicts
+    from addrmesh.topology.routing import explain as explain_route
+
+    fleet = fleet_spec(spec)
+    traffic, _ = asyncio.run(_decisions())
+    explained = explain_route(fleet, client, traffic, last_verdicts(fleet, StateDirectory.of(os.environ)))
+    if as_json:
+        print_document(**asdict(explained))
         return
-    for region in stopped.regions:
-        for node in region.nodes:
-            typer.echo(f"stopped {region.name}/{node.name}", err=True)
+    lines = [f"{client} belongs to {explained.network or 'no client network'}", "", "DNS, in this order:"]
+    lines += [f"  {i}. {choice.region}: {choice.reason}" for i, choice in enumerate(explained.regions, 1)]
+    lines += ["", f"the edge of {explained.regions[0].region}, in this order:"]
+    lines += [f"  {i}. {choice.region}: {choice.reason}" for i, choice in enumerate(explained.groups, 1)]
+    typer.echo("\n".join(lines))
 
 
-def _supervise(regions: list["RegionSpec"], directory: "StateDirectory", drain_timeout_s: float) -> None:
-    from addrmesh.fleet.local import Supervisor
+@app.command()
+def render(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")],
+    region: Annotated[list[str], typer.Option(help="A region; repeat it for several.")] = [],  # noqa: B006
+    dns: Annotated[bool, typer.Option("--dns", help="The name server's files, for PowerDNS.")] = False,
+    spec: _Spec = None,
+) -> None:
+    """
+    Write every file that a region's processes, or the name servers, read, for where something else starts them.
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with _live() as show:
-        Supervisor(regions, directory, drain_timeout_s=drain_timeout_s, show=show).run(stop)
+    Example: addrmesh fleet render --region eu -o /etc/addrmesh --spec fleet.yaml
+    """
+    from addrmesh.fleet.launch import write_dns_files, write_files
+    from addrmesh.fleet.layout import FleetDirectory
+
+    if not region and not dns:
+        raise ConfigError("nothing to write: name a --region, or --dns")
+    fleet, directory = fleet_spec(spec), FleetDirectory(output.absolute())
+    written = [write_files(fleet, fleet.region(name), directory).path for name in region]
+    written += [write_dns_files(fleet, directory)] if dns else []
+    for path in sorted(p for place in written for p in place.rglob("*") if p.is_file()):
+        typer.echo(str(path))
 
 
-@contextmanager
-def _live() -> Iterator[Callable[["FleetStatus"], None]]:
-    """Show each change: on a terminal with a spinner until all is ready; then the table."""
-    from addrmesh.fleet.local import is_ready
+@app.command()
+def doctor(spec: _Spec = None, as_json: _Json = False) -> None:
+    """
+    Measure every hop, compare releases, configuration and clocks, and say what to do; exit code 5 if anything is odd.
 
-    told: dict[str, str] = {}
-    introduced = False
+    Example: addrmesh fleet doctor
+    """
+    from addrmesh.fleet import doctor as diagnose
 
-    def lines(fleet: "FleetStatus") -> None:
-        nonlocal introduced
-        for region in fleet.regions:
-            for node in region.nodes:
-                name = f"{region.name}/{node.name}"
-                details = f" (pid {node.pid}, restarts {node.restarts})" if node.pid else ""
-                news = node.state + details
-                if told.get(name) != news:
-                    told[name] = news
-                    typer.echo(f"{time.strftime('%H:%M:%S')} {name} is {news}", err=True)
-        if is_ready(fleet) and not introduced:
-            introduced = True
-            typer.echo(_table(fleet) + _next_steps(fleet), err=True)
+    report = asyncio.run(diagnose.examine(fleet_spec(spec)))
+    if as_json:
+        print_document(hops=[hop.as_dict() for hop in report.hops], findings=[f.as_dict() for f in report.findings])
+    else:
+        sys.stdout.write(diagnose.as_text(report))
+    if report.findings:
+        raise typer.Exit(ExitCode.DIFFERENT)
 
-    if not sys.stderr.isatty():
-        yield lines
+
+@app.command()
+def journal(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many entries.")] = 20,
+    as_json: _Json = False,
+) -> None:
+    """
+    Show what was done, by whom and why, newest first.
+
+    Example: addrmesh fleet journal -n 5
+    """
+    from msgspec import to_builtins
+
+    entries = asyncio.run(_journal(count))
+    if as_json:
+        print_document(entries=to_builtins(entries))
         return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status("starting …") as spinner:
-
-        def show(fleet: "FleetStatus") -> None:
-            spinner.stop()
-            lines(fleet)
-            states = {f"{r.name}/{n.name}": n.state for r in fleet.regions for n in r.nodes}
-            if waiting := [f"{name} {state}" for name, state in states.items() if state not in SETTLED]:
-                spinner.update(", ".join(waiting))
-                spinner.start()
-
-        yield show
+    for entry in entries:
+        typer.echo(f"{entry.at}  {entry.who}: {entry.what} ({entry.why})")
 
 
-def _detach(directory: "StateDirectory", port: int, region: str) -> None:
-    from addrmesh.fleet.local import is_ready
+async def _journal(count: int) -> Any:
+    from addrmesh.fleet.journal import last
 
-    with directory.log_file.open("wb") as log:
-        supervisor = subprocess.Popen(  # noqa: S603 # ourselves, with checked settings
-            [sys.executable, "-m", "addrmesh", "up", f"--port={port}", f"--region={region}"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + DETACHED_START_TIMEOUT_S
-    while supervisor.poll() is None:
-        fleet = directory.read()
-        if fleet and fleet.supervisor == supervisor.pid and is_ready(fleet):
-            typer.echo(_table(fleet) + _next_steps(fleet, detached=True), err=True)
-            supervisor.returncode = 0  # it outlives us, which Popen would otherwise warn about
-            return
-        if time.monotonic() > deadline:
-            supervisor.terminate()
-            supervisor.wait()
-            raise AddrmeshError(
-                f"not ready after {DETACHED_START_TIMEOUT_S:.0f} s, stopped; its log is {directory.log_file}"
-            )
-        time.sleep(0.1)
-    lines = directory.log_file.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-    typer.echo(lines[-1] if lines[-1].startswith("error: ") else f"error: {lines[-1]}", err=True)
-    raise typer.Exit(supervisor.returncode)
+    store = await open_store(None)
+    try:
+        return await last(store, count)
+    finally:
+        await store.close()
 
 
-def _regions(fleet: "FleetStatus") -> list[dict[str, object]]:
-    return [
-        {
-            "name": region.name,
-            "edge": None,
-            "nodes": [
-                {key: getattr(node, key) for key in ("name", "pid", "url", "release", "state", "restarts")}
-                for node in region.nodes
-            ],
-            "stores": [],
-        }
-        for region in fleet.regions
-    ]
+async def _decisions() -> "tuple[Traffic, Releases]":
+    """Return what operators decided; nothing, where no store can be asked."""
+    from addrmesh.store.documents import Documents
+    from addrmesh.store.store import StoreUnavailable
+    from addrmesh.topology.documents import RELEASE, TRAFFIC, VALIDATORS, Releases
+    from addrmesh.topology.documents import releases as read_releases
+    from addrmesh.topology.routing import Traffic
 
-
-def _table(fleet: "FleetStatus") -> str:
-    rows = [("region", "node", "url", "release", "state", "pid", "restarts")]
-    rows += [
-        (r.name, n.name, n.url, n.release or "-", n.state, str(n.pid or "-"), str(n.restarts))
-        for r in fleet.regions
-        for n in r.nodes
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "".join("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
-
-
-def _next_steps(fleet: "FleetStatus", *, detached: bool = False) -> str:
-    url = fleet.regions[0].nodes[0].url
-    end = "Stop it with: addrmesh down" if detached else "Ctrl-C stops it."
-    body = """'{"address":"浙江省杭州市余杭区文一西路969号"}'"""
+    try:
+        store = await open_store(None)
+    except (StoreUnavailable, ConfigError):
+        return Traffic(), Releases()
+    try:
+        documents = Documents(store, VALIDATORS)
+        traffic, release = await documents.get(TRAFFIC), await documents.get(RELEASE)
+    finally:
+        await store.close()
     return (
-        f"\nTry:   curl -s {url}/v1/address:parse -H 'content-type: application/json' -d {body}\n"
-        f"Read:  {url}/docs\n{end}"
+        Traffic.from_dict(traffic.content) if traffic else Traffic(),
+        read_releases(release.content) if release else Releases(),
     )
+
+
+async def _plan(path: Path) -> "Plan":
+    from addrmesh.fleet.plan import make_plan
+    from addrmesh.topology.spec import read
+
+    wanted = read(path)
+    try:
+        current = fleet_spec()
+    except ConfigError:
+        current = None
+    traffic, releases = await _decisions()
+    return make_plan(current, wanted, traffic, releases.by_region)
+
+
+async def _apply(path: Path, digest: str, forced: frozenset[str], reason: str) -> None:
+    from addrmesh.fleet import journal
+    from addrmesh.store.documents import Documents
+    from addrmesh.topology.documents import FLEET, VALIDATORS
+    from addrmesh.topology.spec import read
+
+    made = await _plan(path)
+    if made.digest != digest:
+        raise Refused(f"the plan is now {made.digest}, reviewed was {digest}; see `addrmesh fleet plan {path}` again")
+    made.raise_if_unsafe(forced)
+    if not made.changes:
+        typer.echo("nothing to change", err=True)
+        return
+    content = read(path).model_dump(mode="json", exclude_none=True, exclude={"secret_file", "tls"})
+    store = await open_store(None)
+    try:
+        documents = Documents(store, VALIDATORS)
+        current = await documents.get(FLEET)
+        written = await documents.put(
+            FLEET, content, author=author(), reason=reason, expect=current.revision if current else None
+        )
+        what = f"apply {digest} ({len(made.changes)} changes)"
+        inputs = {"revision": written.revision, "forced": " ".join(sorted(forced))}
+        await journal.record(store, who=author(), what=what, why=reason, inputs=inputs)
+    finally:
+        await store.close()
+    typer.echo(f"applied {len(made.changes)} changes (revision {written.revision})", err=True)
+
+
+def _as_text(made: "Plan") -> str:
+    lines = [str(change) for change in made.changes] or ["nothing to change"]
+    lines += ["", *(f"warning: {warning}" for warning in made.warnings)] if made.warnings else []
+    lines += ["", *(f"refused: {refusal.name}: {refusal.detail}" for refusal in made.refusals)] if made.refusals else []
+    return "\n".join([*lines, "", f"plan digest {made.digest}", ""])
+
+
+def _as_document(made: "Plan") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "digest": made.digest,
+        "changes": [asdict(change) for change in made.changes],
+        "warnings": [asdict(warning) for warning in made.warnings],
+        "refusals": [asdict(refusal) for refusal in made.refusals],
+    }

@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from addrmesh import __version__
-from addrmesh.cli import bulk, config, fleet, node, parse, release
+from addrmesh.cli import (
+    bulk,
+    certs,
+    config,
+    divisions,
+    fleet,
+    keys,
+    node,
+    parse,
+    release,
+    store,
+    supervisor,
+    traffic,
+    up,
+)
 from addrmesh.cli.exits import ExitCode, exit_code
 from addrmesh.errors import AddrmeshError
 
@@ -23,12 +37,20 @@ app = typer.Typer(
 )
 app.command("parse")(parse.parse)
 app.add_typer(bulk.app, name="bulk")
-app.command("up")(fleet.up)
-app.command("status")(fleet.status)
-app.command("down")(fleet.down)
+app.command("divisions")(divisions.divisions)
+app.command("up")(up.up)
+app.command("status")(up.status)
+app.command("down")(up.down)
+app.command("drain")(traffic.drain)
+app.command("undrain")(traffic.undrain)
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(node.app, name="node")
+app.add_typer(supervisor.app, name="supervisor")
 app.add_typer(release.app, name="release")
 app.add_typer(config.app, name="config")
+app.add_typer(store.app, name="store")
+app.add_typer(keys.app, name="keys")
+app.add_typer(certs.app, name="certs")
 
 
 def _print_version(asked: bool) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from addrmesh.cli.exits import Refused
-from addrmesh.errors import ConfigError
+from addrmesh.errors import ConfigError, Refused
 
 TAIL_BYTES = 1 << 20
 """More than the longest line of a result."""

@@ -1,159 +1,111 @@
 """
-The fleet on this machine: starts its nodes as child processes, keeps them alive, stops them.
+The fleet on this machine: what `addrmesh up` runs, and the directory in which it is known.
 
-One supervisor per state directory: it holds `fleet.lock` as long as it lives, so "is it up?" needs no guess
-about process ids, and writes what it knows to `fleet.json` after every change. `node_after` decides what
-happens to a node and touches nothing; `Supervisor` carries it out.
-
-    starting ── ready ──▶ ready ◀──▶ unready          the process runs and answers, or does not
-       │ exits              │ exits    │
-       ▼                    ▼          ▼
-    failed              waiting ── delay over ──▶ starting
-
-A node that dies before it was ever ready ends `up`: it would do so again. One that has been ready is started
-again, after a delay that doubles with each death in a row.
+One keeper per state directory: it holds `fleet.lock` as long as it lives, so "is it up?" needs no guess about process
+ids, and writes what it knows to `fleet.json` after every change. `processes` turns a fleet spec into the processes it
+needs; `processes.Keeper` runs them.
 """
 
 import fcntl
-import http.client
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
 
 import msgspec
 
-from addrmesh.errors import AddrmeshError, ConfigError
+from addrmesh.errors import AddrmeshError, ConfigError, Refused
 from addrmesh.fleet import ports
+from addrmesh.fleet.launch import processes
+from addrmesh.fleet.layout import FleetDirectory
+from addrmesh.fleet.processes import TICK_S, Keeper, ProcessStatus, command_of, is_kept_by, stop_orphans
+from addrmesh.fleet.secrets import make as make_secret
+from addrmesh.topology.spec import EdgeSpec, FleetSpec, Location, NodeSpec, RegionSpec, ReplicaSpec, StoreSpec
 
-State = Literal["starting", "ready", "unready", "waiting", "failed", "stopped"]
-
-FIRST_DELAY_S, MAX_DELAY_S = 0.5, 30.0
-STEADY_AFTER_S = 60.0
-"""A node that ran this long starts again without a grudge."""
-PROBE_TIMEOUT_S = 1.0
-TICK_S = 0.2
-KILL_AFTER_S = 5.0
-"""How long after its drain time a node that has not stopped is killed."""
 LOCK_ATTEMPTS = 4
-"""Whoever asks `is_locked` holds the lock for a moment; that must not look like a supervisor."""
+"""Whoever asks `is_locked` holds the lock for a moment; that must not look like a keeper."""
+PORTS_PER_REGION = 20
+HOMES = {
+    "eu": Location(latitude=50.1, longitude=8.7),
+    "cn": Location(latitude=30.3, longitude=120.2),
+    "us": Location(latitude=37.4, longitude=-122.1),
+    "sg": Location(latitude=1.35, longitude=103.8),
+    "br": Location(latitude=-23.5, longitude=-46.6),
+}
+"""The regions of a fleet nobody has described, in this order."""
 
 
-class AlreadyUp(AddrmeshError):
-    """A supervisor runs in this state directory."""
-
-
-class NodeFailed(AddrmeshError):
-    """A node ended before it was ever ready."""
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """What a node should be."""
-
-    name: str
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where callers reach it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class RegionSpec:
-    """What a region should be."""
-
-    name: str
-    nodes: tuple[NodeSpec, ...]
-
-
-class NodeStatus(msgspec.Struct, frozen=True):
-    """What is known of a node."""
-
-    name: str
-    url: str
-    pid: int | None = None
-    release: str | None = None
-    state: State = "starting"
-    restarts: int = 0
-    deaths_in_row: int = 0
-    started_at: float = 0.0
-    """Monotonic seconds."""
-    retry_at: float = 0.0
-    """Monotonic seconds; when a waiting node is started."""
-    was_ready: bool = False
-
-
-class RegionStatus(msgspec.Struct, frozen=True):
-    """What is known of a region."""
-
-    name: str
-    nodes: tuple[NodeStatus, ...]
+class AlreadyUp(Refused):
+    """A keeper runs in this state directory."""
 
 
 class FleetStatus(msgspec.Struct, frozen=True):
     """The contents of `fleet.json`."""
 
-    supervisor: int
-    regions: tuple[RegionStatus, ...]
+    keeper: int
+    processes: tuple[ProcessStatus, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every process is ready."""
+        return bool(self.processes) and all(process.state == "ready" for process in self.processes)
+
+    def of(self, region: str, name: str) -> ProcessStatus | None:
+        """Return what is known of one process."""
+        return next((p for p in self.processes if (p.region, p.name) == (region, name)), None)
 
 
-def restart_delay_s(deaths_in_row: int) -> float:
-    """Return how long to wait before starting a node again, in seconds."""
-    return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(deaths_in_row - 1, 10))
-
-
-def node_after(node: NodeStatus, *, exited: bool, release: str | None, now: float) -> NodeStatus:
+def local_spec(*, regions: int, nodes: int, port: int) -> FleetSpec:
     """
-    Decide what a node is, given what was just seen of it.
+    Return a fleet for this machine: a block of ports for each region, the edge on its first.
 
-    Args:
-        node: What it was.
-        exited: Its process has ended.
-        release: What it serves, if its readiness probe was answered 200; else None.
-        now: Monotonic seconds.
+    Raises:
+        ConfigError: More regions or nodes than there is room for.
     """
-    if node.state == "waiting":
-        return node
-    if exited:
-        if not node.was_ready:
-            return _with(node, state="failed", pid=None)
-        deaths = 1 if now - node.started_at >= STEADY_AFTER_S else node.deaths_in_row + 1
-        return _with(node, state="waiting", pid=None, deaths_in_row=deaths, retry_at=now + restart_delay_s(deaths))
-    if release is not None:
-        return _with(node, state="ready", release=release, was_ready=True)
-    return _with(node, state="unready") if node.state == "ready" else node
+    if not 1 <= regions <= len(HOMES):
+        raise ConfigError(f"--regions is {regions}, allowed: 1 to {len(HOMES)}; describe a larger fleet with --spec")
+    if not 1 <= nodes <= (most := PORTS_PER_REGION // 2 - 2):
+        raise ConfigError(f"--nodes is {nodes}, allowed: 1 to {most}; describe larger regions with --spec")
+    if port + regions * PORTS_PER_REGION > 65536:
+        raise ConfigError(f"--port is {port}, but {regions} regions need {regions * PORTS_PER_REGION} ports from there")
+    names = list(HOMES)[:regions]
+    return FleetSpec(regions=tuple(_region(name, names, nodes, port) for name in names))
 
 
-def _with(node: NodeStatus, **changes: Any) -> NodeStatus:
-    return msgspec.structs.replace(node, **changes)
+def _region(name: str, names: list[str], nodes: int, port: int) -> RegionSpec:
+    first = port + names.index(name) * PORTS_PER_REGION
+    store = first + PORTS_PER_REGION // 2
+    others = [other for other in names if other != name]
+    return RegionSpec(
+        name=name,
+        location=HOMES[name],
+        client_networks=(f"10.{names.index(name) + 1}.0.0/16",),
+        nodes=tuple(NodeSpec(name=f"node-{i}", port=first + i) for i in range(1, nodes + 1)),
+        edge=EdgeSpec(port=first, admin_port=store - 1),
+        store=StoreSpec(
+            port=store, replicas=tuple(ReplicaSpec(of=other, port=store + 1 + i) for i, other in enumerate(others))
+        ),
+    )
 
 
-class StateDirectory:
-    """Where the supervisor leaves its lock, its state and the logs."""
+class StateDirectory(FleetDirectory):
+    """Where the keeper leaves its lock, its state, the stores' data and the logs."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.status_file = path / "fleet.json"
         self.lock_file = path / "fleet.lock"
-        self.log_file = path / "supervisor.log"
+        self.log_file = path / "up.log"
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "StateDirectory":
         """Return the one of this user: ADDRMESH_STATE_DIR, else below XDG_STATE_HOME, else ~/.local/state."""
         if chosen := environ.get("ADDRMESH_STATE_DIR"):
-            return cls(Path(chosen))
+            return cls(Path(chosen).absolute())
         base = environ.get("XDG_STATE_HOME")
         return cls((Path(base) if base else Path.home() / ".local" / "state") / "addrmesh")
 
@@ -164,16 +116,12 @@ class StateDirectory:
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be made ({error.strerror}); set ADDRMESH_STATE_DIR") from error
 
-    def node_log(self, region: str, node: str) -> Path:
-        """Return where a node's output goes."""
-        return self.path / f"{region}.{node}.log"
-
     def lock(self) -> IO[str]:
         """
-        Take the supervisor's lock and remove what an earlier one wrote; closing the file gives the lock back.
+        Take the keeper's lock and remove what an earlier one wrote; closing the file gives the lock back.
 
         Raises:
-            AlreadyUp: Another process holds it, or nodes of a killed supervisor still run.
+            AlreadyUp: Another process holds it, or children of a killed keeper still run.
         """
         self.create()
         try:
@@ -187,17 +135,19 @@ class StateDirectory:
                 if attempt + 1 < LOCK_ATTEMPTS:
                     time.sleep(0.05)
             else:
-                if (status := self.read()) and (orphans := _orphans(status)):
+                if orphans := self.orphans():
                     file.close()
                     pids = ", ".join(map(str, orphans))
-                    raise AlreadyUp(f"nodes of a killed supervisor still run (pid {pids}); `addrmesh down` stops them")
+                    raise AlreadyUp(
+                        f"processes of a killed `addrmesh up` still run (pid {pids}); `addrmesh down` stops them"
+                    )
                 self.status_file.unlink(missing_ok=True)
                 return file
         file.close()
         raise AlreadyUp("addrmesh is already up here; see `addrmesh status`, stop it with `addrmesh down`")
 
     def is_locked(self) -> bool:
-        """Say whether a supervisor lives."""
+        """Say whether a keeper lives."""
         try:
             with self.lock_file.open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -220,213 +170,95 @@ class StateDirectory:
         except (OSError, msgspec.DecodeError):
             return None
 
-
-def probe(url: str) -> str | None:
-    """Return the release of a node that is ready; None when it is not ready or does not answer in time."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", "/readyz")
-        ready = connection.getresponse()
-        body = ready.read()
-        if ready.status != http.client.OK:
-            return None
-        connection.request("GET", "/health")
-        health = json.loads(connection.getresponse().read() or body)
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return str(health.get("model_version", "?")) if isinstance(health, dict) else "?"
+    def orphans(self) -> list[int]:
+        """Return the processes last written that still run."""
+        status = self.read()
+        pids = [p.pid for p in status.processes if p.pid is not None] if status else []
+        return [pid for pid in pids if is_kept_by(self.path, pid)]
 
 
-class Supervisor:
-    """Runs the nodes of the given regions until told to stop."""
-
-    def __init__(
-        self,
-        regions: Sequence[RegionSpec],
-        directory: StateDirectory,
-        *,
-        drain_timeout_s: float,
-        show: Callable[[FleetStatus], None] = lambda _: None,
-        node_command: Sequence[str] = (sys.executable, "-m", "addrmesh", "node", "serve"),
-    ) -> None:
-        """
-        Prepare; nothing is started yet.
-
-        Args:
-            regions: What should run.
-            directory: The caller holds its lock.
-            drain_timeout_s: How long a node may take to finish its work.
-            show: Called after each change.
-            node_command: How a node is started, without its options.
-        """
-        self._regions, self._directory, self._drain_timeout_s = regions, directory, drain_timeout_s
-        self._show, self._node_command = show, node_command
-        self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
-        self.status = FleetStatus(
-            os.getpid(),
-            tuple(RegionStatus(r.name, tuple(NodeStatus(n.name, n.url) for n in r.nodes)) for r in regions),
-        )
-
-    def run(self, stop: threading.Event) -> None:
-        """
-        Start the nodes and keep them alive until `stop` is set; then stop them.
-
-        Raises:
-            NodeFailed: A node ended before it was ever ready.
-        """
-        try:
-            self._each(self._start)
-            while not stop.wait(TICK_S):
-                self._each(self._tick)
-                for region in self.status.regions:
-                    for node in region.nodes:
-                        if node.state == "failed":
-                            raise NodeFailed(self._obituary(region.name, node.name))
-        finally:
-            self._stop()
-
-    def _each(self, step: Callable[[str, NodeSpec, NodeStatus], NodeStatus]) -> None:
-        regions = tuple(
-            RegionStatus(spec.name, tuple(step(spec.name, n, s) for n, s in zip(spec.nodes, status.nodes, strict=True)))
-            for spec, status in zip(self._regions, self.status.regions, strict=True)
-        )
-        if regions != self.status.regions:
-            self.status = FleetStatus(self.status.supervisor, regions)
-            self._directory.write(self.status)
-            self._show(self.status)
-
-    def _start(self, region: str, spec: NodeSpec, node: NodeStatus) -> NodeStatus:
-        arguments = [
-            f"--host={spec.host}",
-            f"--port={spec.port}",
-            f"--region={region}",
-            f"--name={spec.name}",
-        ]
-        with self._directory.node_log(region, spec.name).open("ab") as log:
-            # A session of its own: Ctrl-C reaches the supervisor alone, which then drains the nodes.
-            process = subprocess.Popen(  # noqa: S603 # ourselves, with checked settings
-                [*self._node_command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._processes[region, spec.name] = process
-        return _with(node, pid=process.pid, state="starting", started_at=time.monotonic())
-
-    def _tick(self, region: str, spec: NodeSpec, node: NodeStatus) -> NodeStatus:
-        now = time.monotonic()
-        if node.state == "waiting":
-            return _with(self._start(region, spec, node), restarts=node.restarts + 1) if now >= node.retry_at else node
-        exited = self._processes[region, spec.name].poll() is not None
-        return node_after(node, exited=exited, release=None if exited else probe(spec.url), now=now)
-
-    def _stop(self) -> None:
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._drain_timeout_s + KILL_AFTER_S
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._each(lambda _region, _spec, node: _with(node, state="stopped", pid=None))
-        self._directory.status_file.unlink(missing_ok=True)
-
-    def _obituary(self, region: str, node: str) -> str:
-        code = self._processes[region, node].returncode
-        log = self._directory.node_log(region, node)
-        lines = log.read_text("utf-8", "replace").strip().splitlines()
-        last = f": {lines[-1].removeprefix('error: ')}" if lines else ""
-        return f"node {region}/{node} ended with code {code} before it was ready{last}; its log is {log}"
-
-
-def check_ports(regions: Sequence[RegionSpec]) -> None:
+def keep(
+    spec: FleetSpec,
+    directory: StateDirectory,
+    stop: threading.Event,
+    *,
+    drain_timeout_s: float,
+    show: Callable[[FleetStatus], None] = lambda _: None,
+) -> None:
     """
-    Find out before anything is started whether the nodes can listen.
+    Run every process of `spec` until `stop` is set. The caller holds the directory's lock.
+
+    A spec that the supervisors accept meanwhile (`addrmesh fleet apply`) takes its place.
 
     Raises:
-        ConfigError: A port is taken; says by whom where that is known.
+        ProcessFailed: One ended before it was ever ready.
     """
-    for region in regions:
-        for node in region.nodes:
-            if not ports.is_free(node.host, node.port):
-                pid = ports.holder(node.port)
-                who = f"by process {pid} ({command_of(pid)[:80]})" if pid else "by another process"
-                raise ConfigError(
-                    f"port {node.port} on {node.host} is taken {who}; stop it, or choose another (--port)"
-                )
-
-
-def command_of(pid: int) -> str:
-    """Return a process's command line, where the system tells (Linux); else a question mark."""
+    keeper = Keeper(directory.path, drain_timeout_s=drain_timeout_s)
+    published: tuple[ProcessStatus, ...] = ()
+    directory.applied_file.unlink(missing_ok=True)
+    make_secret(directory.path / spec.secret_file)
+    directory.write_spec(spec)
+    spec = directory.read_spec()
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        return "?"
+        keeper.reconcile(processes(spec, directory))
+        while not stop.wait(TICK_S):
+            keeper.tick()
+            if (applied := directory.applied_spec()) and applied != spec:
+                spec = applied
+                directory.write_spec(spec)
+                keeper.reconcile(processes(spec, directory))
+            # The clock reading of each answer changes all the time; nobody wants a line for that.
+            if (now := tuple(msgspec.structs.replace(s, answered_at=0.0) for s in keeper.statuses)) != published:
+                published = now
+                directory.write(FleetStatus(os.getpid(), published))
+                show(FleetStatus(os.getpid(), published))
+    finally:
+        keeper.stop()
+        show(FleetStatus(os.getpid(), keeper.statuses))
+        directory.status_file.unlink(missing_ok=True)
 
 
-def observe(status: FleetStatus) -> FleetStatus:
-    """Return `status` with each node's state as its own probe tells it now."""
+def check_ports(spec: FleetSpec) -> None:
+    """
+    Find out before anything is started whether everything can listen.
 
-    def now(node: NodeStatus) -> NodeStatus:
-        if node.state not in ("ready", "unready", "starting"):
-            return node
-        release = probe(node.url)
-        return node_after(node, exited=False, release=release, now=0.0)
-
-    return FleetStatus(status.supervisor, tuple(RegionStatus(r.name, tuple(map(now, r.nodes))) for r in status.regions))
-
-
-def is_ready(status: FleetStatus) -> bool:
-    """Say whether every node is ready."""
-    return all(node.state == "ready" for region in status.regions for node in region.nodes)
+    Raises:
+        ConfigError: A port is taken; says for what, and by whom where that is known.
+    """
+    for what, host, port in spec.listeners():
+        if not ports.is_free(host, port):
+            pid = ports.holder(port)
+            who = f"by process {pid} ({command_of(pid)[:80]})" if pid else "by another process"
+            raise ConfigError(f"{what}: port {port} on {host} is taken {who}; stop it, or choose other ports (--port)")
 
 
 def stop(directory: StateDirectory, *, timeout_s: float) -> FleetStatus | None:
     """
-    Stop the supervisor of `directory` and wait until it and its nodes are gone.
+    Stop the keeper of `directory` and wait until it and its processes are gone.
 
-    Nodes whose supervisor was killed are stopped too.
+    Processes whose keeper was killed are stopped too.
 
     Returns:
         What was running; None when nothing was.
 
     Raises:
-        AddrmeshError: The supervisor is still there after `timeout_s` seconds.
+        AddrmeshError: Something is still there after `timeout_s` seconds.
     """
     status = directory.read()
     if not directory.is_locked():
-        orphans = _orphans(status) if status else []
-        for pid in orphans:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        _wait(lambda: not any(map(_is_node, orphans)), timeout_s, "nodes without a supervisor are still there")
+        orphans = directory.orphans()
+        if left := stop_orphans(directory.path, orphans, timeout_s):
+            pids = ", ".join(map(str, left))
+            raise AddrmeshError(f"processes of a killed `addrmesh up` are still there after {timeout_s:.0f} s ({pids})")
         directory.status_file.unlink(missing_ok=True)
         return status if orphans else None
     if status is None:
-        raise AddrmeshError(f"a supervisor holds {directory.lock_file} but has not said who it is; try again")
+        raise AddrmeshError(f"something holds {directory.lock_file} but has not said who it is; try again")
     with suppress(ProcessLookupError):
-        os.kill(status.supervisor, signal.SIGTERM)
-    _wait(lambda: not directory.is_locked(), timeout_s, f"supervisor {status.supervisor} is still there")
-    return status
-
-
-def _orphans(status: FleetStatus) -> list[int]:
-    return [n.pid for r in status.regions for n in r.nodes if n.pid is not None and _is_node(n.pid)]
-
-
-def _is_node(pid: int) -> bool:
-    return "node serve" in command_of(pid)
-
-
-def _wait(over: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+        os.kill(status.keeper, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
-    while not over():
+    while directory.is_locked():
         if time.monotonic() > deadline:
-            raise AddrmeshError(f"{otherwise} after {timeout_s:.0f} s")
+            raise AddrmeshError(f"`addrmesh up` (pid {status.keeper}) is still there after {timeout_s:.0f} s")
         time.sleep(0.05)
+    return status

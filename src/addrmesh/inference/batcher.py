@@ -176,7 +176,9 @@ class Batcher:
         self._arrivals = count()
         self._credit = 0.0
         self._pace = _Pace()
+        self._overload = Overloaded("the queue is full", retry_after_s=self.max_wait_s)
         self._delivered_at, self._had_backlog = 0.0, False
+        self._held_s = 0.0
         self._turn: asyncio.Handle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -194,12 +196,16 @@ class Batcher:
         return self._waiting_tokens[0] + self._waiting_tokens[1]
 
     def predicted_wait_s(self, priority: Priority) -> float:
-        """Return how long a request that arrives now would wait for its run, in seconds; its own cost is not in it."""
+        """
+        Return how long a request that is read now will have waited for its run, in seconds; its own cost is not in it.
+
+        What is read right after a run of a quick engine has waited in its socket while that run held the loop.
+        """
         ahead = self._waiting_tokens[Priority.INTERACTIVE]
         if bulk := self._waiting_tokens[Priority.BULK]:
             # Interactive work waits for at most the floor share of bulk work, bulk work for everything.
             ahead += bulk if priority is Priority.BULK else min(bulk, int(ahead * BULK_SHARE))
-        return (ahead + self._running_tokens) * self._pace.per_token
+        return (ahead + self._running_tokens) * self._pace.per_token + self._held_s
 
     def admit(self, deadline: float, priority: Priority) -> None:
         """
@@ -223,6 +229,13 @@ class Batcher:
         if wait > limit:
             self.stats.shed += 1
             raise Overloaded(f"the predicted wait is {wait * 1000:.0f} ms", retry_after_s=wait)
+
+    def overload(self) -> Overloaded | None:
+        """Return why any interactive request is refused now, if so. It is always the same object: do not raise it."""
+        if self.predicted_wait_s(Priority.INTERACTIVE) <= self.max_wait_s:
+            return None
+        self.stats.shed += 1
+        return self._overload
 
     def submit(self, text: str, deadline: float, priority: Priority = Priority.INTERACTIVE) -> Pending:
         """
@@ -295,6 +308,7 @@ class Batcher:
             tokens += pending.tokens
         self._running_tokens = tokens
         if not batch.rows:
+            self._held_s = 0.0
             self._set_alarm()
             self._idle.set()
             return
@@ -367,6 +381,7 @@ class Batcher:
         # Before anybody else is called: nothing that fails out there may stop the queue.
         if self.engine.quick:
             self._running, self._running_tokens = [], 0
+            self._held_s = seconds
             self._turn = self._loop.call_soon(self._let_replies_go)
         else:
             self._start()

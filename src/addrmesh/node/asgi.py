@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from addrmesh.errors import Unavailable
 from addrmesh.node.problems import CONTENT_TYPE, BadRequest, headers_of, problem
 from addrmesh.node.wire import encode
 from addrmesh.telemetry.log import failure
@@ -34,6 +36,9 @@ CLOSE: HeaderPairs = ((b"connection", b"close"),)
 DISCARD_FACTOR = 8
 """How many times its limit a body that is too large is read and thrown away before the connection is closed: a client
 that is still sending sees a reset instead of the 413 otherwise."""
+
+_ID = b"{id}"
+"""Stands for the id in a template; no id looks like this."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 
@@ -75,6 +80,8 @@ class Endpoint(NamedTuple):
     handler: Handler
     max_body: int = 0
     """Largest body in bytes; 0 when none is read."""
+    refused_unread: bool = False
+    """Whether a request may be refused before its body is looked at; others cost little, or wait for long."""
 
 
 @dataclass
@@ -155,6 +162,11 @@ class Responder:
             self._log.error("request.failed", request_id=request_id, code=document.code, **failure(error))
         return Reply(document.status, encode(document), PROBLEM + headers_of(error))
 
+    def repeated_refusal(self, error: Unavailable, request_id: str) -> Reply:
+        """Return the same as `refusal` for an error that comes again and again: only the id is written anew."""
+        status, body, headers = _template(error)
+        return Reply(status, body.replace(_ID, request_id.encode()), headers)
+
     async def send(self, reply: Reply, request: Request, send: Send) -> None:
         """Send a whole reply."""
         await send({
@@ -168,6 +180,12 @@ class Responder:
             ],
         })  # fmt: skip
         await send({"type": "http.response.body", "body": reply.body})
+
+
+@lru_cache(64)
+def _template(error: Unavailable) -> Reply:
+    document = problem(error, _ID.decode())
+    return Reply(document.status, encode(document), PROBLEM + headers_of(error))
 
 
 async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int, timeout_s: float) -> bytes:

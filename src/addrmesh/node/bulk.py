@@ -63,12 +63,13 @@ async def bulk_parse(node: Node, request: Request, receive: Receive, send: Send)
         AddrmeshError: It is refused; nothing has been sent.
         ClientDisconnected: The client went away; what was under way has been cancelled.
     """
+    quota = node.authorize(request, "parse")
     pipeline = node.pipeline()
     require_content_type(request.headers, CONTENT_TYPE)
     asked = asked_for(request.query)
     deadline = deadline_of(request, float("inf"))
     reader = LineReader(receive, node.settings.limits, asked.start_line)
-    headers = [(b"content-type", CONTENT_TYPE), (b"x-request-id", request.id.encode()), *node.responder.headers]
+    headers = [(b"content-type", CONTENT_TYPE), (b"x-request-id", request.id.encode()), *quota, *node.responder.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     transfer = _Transfer(node, pipeline, request.id, asked, deadline, reader, receive, send)
     try:

@@ -7,7 +7,8 @@ answered here: one look at its bytes, the handler, one write. Anything else, a b
 through ASGI. So the short cut never has to be lenient: what it does not know for certain it passes on.
 
 Why: uvicorn and ASGI cost three times what everything else around the model costs, and refusing must be cheap for a
-node to survive overload. See docs/adr/0003-hot-routes-beside-fastapi.md.
+node to survive overload: while the queue is full, an address is refused before its body is looked at. See
+docs/adr/0003-hot-routes-beside-fastapi.md.
 """
 
 import re
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 MAX_HEAD = 4096
 """Bytes of head looked at; a longer one is uvicorn's to judge."""
 
-_REQUEST_LINE = re.compile(rb"(POST|GET) (/[A-Za-z0-9/:._-]*)(?:\?([A-Za-z0-9=&@%._-]*))? HTTP/1\.1")
-_NOT_PLAIN = re.compile(rb"[^\x20-\x7e\t\r\n]|\r(?!\n)|(?<!\r)\n")
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEAD = re.compile(
+    rb"(POST|GET) (/[A-Za-z0-9/:._-]*)(?:\?([A-Za-z0-9=&@%._-]*))? HTTP/1\.1"
+    rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\x20-\x7e\t]*)*"
+).fullmatch
+_FIELDS = re.compile(rb"\r\n([^:]+):([^\r]*)").findall
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"trailer"))
 
 
@@ -41,6 +44,8 @@ class HotProtocol(HttpToolsProtocol):
     """What arrived while a request of this connection was being answered here."""
     _between_messages: bool = True
     """Whether uvicorn's parser is not in the middle of a message: only then may a request be taken from under it."""
+    _replied: float = 0.0
+    """When this connection was last answered here, in seconds of `perf_counter`."""
     _last: bool = False
     """Whether to close after the answer under way."""
 
@@ -53,7 +58,6 @@ class HotProtocol(HttpToolsProtocol):
         if (self.cycle is None or self.cycle.response_complete) and self._between_messages:
             found = self._hot_request(data)
             if found is not None:
-                self._unset_keepalive_if_required()
                 self._begin(*found)
                 return
         self._between_messages = False
@@ -81,20 +85,16 @@ class HotProtocol(HttpToolsProtocol):
         """Return what `data` asks for if it is exactly one plain request for a hot route."""
         app = self.config.app
         head, end, body = data.partition(b"\r\n\r\n")
-        if not end or len(head) > MAX_HEAD or _NOT_PLAIN.search(head) or not isinstance(app, NodeApp):
+        if not end or len(head) > MAX_HEAD or not isinstance(app, NodeApp):
             return None
-        first, *fields = head.split(b"\r\n")
-        line = _REQUEST_LINE.fullmatch(first)
+        line = _HEAD(head)
         endpoint = app.hot.get((line[1].decode(), line[2].decode())) if line else None
         if line is None or endpoint is None:
             return None
-        headers: dict[bytes, bytes] = {}
-        for field in fields:
-            name, colon, value = field.partition(b":")
-            name = name.lower()
-            if not colon or name in headers or name in _UNUSUAL or not _NAME.fullmatch(name):
-                return None
-            headers[name] = value.strip(b" \t")
+        fields = _FIELDS(head)
+        headers = {name.lower(): value.strip(b" \t") for name, value in fields}
+        if len(headers) < len(fields) or not _UNUSUAL.isdisjoint(headers):
+            return None
         if b"host" not in headers:
             return None
         length = headers.get(b"content-length", b"0")
@@ -107,21 +107,22 @@ class HotProtocol(HttpToolsProtocol):
 
     def _begin(self, app: NodeApp, endpoint: Endpoint, request: Request) -> None:
         responder = app.node.responder
-        responder.enter()
         try:
-            reply = endpoint.handler(request)
+            refused = app.node.pipeline().overload() if endpoint.refused_unread else None
+            reply = endpoint.handler(request) if refused is None else responder.repeated_refusal(refused, request.id)
         except Exception as error:  # noqa: BLE001 - the last border, as in Responder.respond
             reply = responder.refusal(error, request.id)
         if isinstance(reply, Reply):
             self._end(app, endpoint, request, reply)
             return
+        responder.enter()
         self._answering = self.loop.create_task(_awaited(reply))
         self._answering.add_done_callback(partial(self._answered, app, endpoint, request))
 
     def _answered(self, app: NodeApp, endpoint: Endpoint, request: Request, answering: "asyncio.Task[Reply]") -> None:
         self._answering = None
+        app.node.responder.leave()
         if answering.cancelled():
-            app.node.responder.leave()
             return
         error = answering.exception()
         if error is None:
@@ -138,20 +139,32 @@ class HotProtocol(HttpToolsProtocol):
 
     def _end(self, app: NodeApp, endpoint: Endpoint, request: Request, reply: Reply) -> None:
         responder = app.node.responder
-        fields = _lines(tuple(self.server_state.default_headers)) + _lines(reply.headers) + _lines(responder.headers)
+        head = _head(reply.status, tuple(self.server_state.default_headers), reply.headers, responder.headers)
         self.transport.write(
-            b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
-            % (STATUS_LINE[reply.status], len(reply.body), request.id.encode(), fields, reply.body)
+            b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (head, len(reply.body), request.id.encode(), reply.body)
         )
         responder.count(endpoint, request, reply)
-        responder.leave()
         self.server_state.total_requests += 1
-        if self._last or _CLOSE in fields:
+        self._replied = perf_counter()
+        if self._last or _CLOSE in head:
             self.transport.close()
+        elif self.timeout_keep_alive_task is None:
+            self._keep_alive(self.timeout_keep_alive)
+
+    def _keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if nothing was asked meanwhile; a timer for each request would cost too much."""
+        self.timeout_keep_alive_task = None
+        if self._answering is not None:
+            return  # its reply starts the time anew
+        left = self._replied + self.timeout_keep_alive - perf_counter()
+        if left > 0:
+            self._keep_alive(left)
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            super().timeout_keep_alive_handler()
 
 
 async def _awaited(reply: Awaitable[Reply]) -> Reply:
@@ -159,8 +172,8 @@ async def _awaited(reply: Awaitable[Reply]) -> Reply:
 
 
 @lru_cache(64)
-def _lines(headers: HeaderPairs) -> bytes:
-    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+def _head(status: int, *headers: HeaderPairs) -> bytes:
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % pair for pairs in headers for pair in pairs)
 
 
-_CLOSE = _lines(CLOSE)
+_CLOSE = b"\r\n%b: %b\r\n" % CLOSE[0]

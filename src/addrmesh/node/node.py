@@ -2,25 +2,31 @@
 
 import asyncio
 import gc
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 import structlog
 
-from addrmesh.errors import AddrmeshError
+from addrmesh.errors import AddrmeshError, ConfigError
 from addrmesh.inference.batcher import Batcher, Priority
 from addrmesh.inference.engine import Engine, load_engine
 from addrmesh.inference.release import BUILTIN, Release, open_release
-from addrmesh.node.asgi import CLOSE, HeaderPairs, Responder
+from addrmesh.node.access import Access
+from addrmesh.node.asgi import CLOSE, HeaderPairs, Request, Responder
 from addrmesh.node.cache import Cache
+from addrmesh.node.follow import Follower, open_store
 from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.pipeline import Pipeline
 from addrmesh.node.wire import Service
 from addrmesh.settings import NodeSettings
 from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
+from addrmesh.topology.documents import Limits
 
+_EDGE = re.compile(rb"[a-z0-9-]{1,32}").fullmatch
 LoadEngine = Callable[[], Engine]
 
 
@@ -46,11 +52,23 @@ class Node:
         self.release: Release | None = None
         self.failed: Exception | None = None
         """What ended the start."""
+        self.default_deadline_s = settings.batching.default_deadline_ms / 1000
+        self.store = open_store(settings)
+        self.access: Access | None = None
+        """Who may ask; None where everybody may."""
         self._load = load
         self._log = structlog.get_logger()
         self._batcher: Batcher | None = None
         self._pipeline: Pipeline | None = None
+        self._following: asyncio.Task[None] | None = None
         self._service = self._identify()
+        if settings.keys.required:
+            if self.store is None:
+                raise ConfigError("keys.required: is true, but keys are kept in a store, and store.primary is empty")
+            known = settings.store.last_known_good
+            self.access = Access(known / "keys.json" if known else None)
+            self.access.quota.nodes = settings.keys.fleet_nodes
+        self.follower = Follower(self.store, settings.store, self.access, self._limit) if self.store else None
         self.metrics.node_ready.read = lambda: float(self.lifecycle.state is State.READY)
 
     def pipeline(self) -> Pipeline:
@@ -65,11 +83,27 @@ class Node:
             raise AssertionError("a ready node has a pipeline; this is a bug")
         return self._pipeline
 
-    def service(self, *, cached: bool, arrived: float) -> Service:
-        """Return who answered, and how long it took since `arrived` (`perf_counter`)."""
+    def authorize(self, request: Request, scope: str) -> HeaderPairs:
+        """
+        Let a request in, and return what the reply should say of the caller's quota.
+
+        Raises:
+            Unauthenticated, Forbidden, RateLimited, NotReady: As `Access.authorize` says.
+        """
+        if self.access is None:
+            return ()
+        now = time.time()
+        caller = self.access.authorize(request.headers.get(b"authorization"), scope, now)
+        return self.access.quota.headers(caller, now)
+
+    def service(self, request: Request, *, cached: bool) -> Service:
+        """Return who answered, and how long it took since the request arrived."""
         region, node, release, gazetteer = self._service
-        elapsed_ms = round((perf_counter() - arrived) * 1000, 3)
-        return Service("FULL", region, node, release, gazetteer, cached, elapsed_ms, truncated=False)
+        edge = request.headers.get(b"x-addrmesh-edge")
+        took_by = edge.decode("latin-1") if edge is not None and _EDGE(edge) else None
+        elapsed_ms = round((perf_counter() - request.arrived) * 1000, 3)
+        failed_over = took_by is not None and took_by != region
+        return Service("FULL", region, node, release, gazetteer, cached, elapsed_ms, False, took_by, failed_over)
 
     async def start(self) -> None:
         """Load, warm up, check the probe set, and become ready. What goes wrong is kept in `failed`, and logged."""
@@ -91,6 +125,9 @@ class Node:
             max_wait_s=settings.batching.max_wait_ms / 1000,
             on_batch=self.metrics.observe_batch,
         )
+        if self.follower is not None:
+            self.follower.restore()
+            self._following = asyncio.create_task(self.follower.run())
         # As bulk work without a deadline: no probe is ever refused.
         await check_probes(release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))
         limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
@@ -118,9 +155,22 @@ class Node:
             self.responder.headers += CLOSE
             self._log.info("node.draining", in_flight=self.responder.in_flight)
 
+    def _limit(self, limits: Limits) -> None:
+        """Accept what the document `limits` says; what it leaves out is as the settings have it."""
+        batching = self.settings.batching
+        deadline_ms, wait_ms = limits.default_deadline_ms, limits.max_wait_ms
+        self.default_deadline_s = (batching.default_deadline_ms if deadline_ms is None else deadline_ms) / 1000
+        if self._batcher is not None:
+            self._batcher.max_wait_s = (batching.max_wait_ms if wait_ms is None else wait_ms) / 1000
+
     async def stop(self) -> None:
         """Drain within the time the settings give, then free the engine."""
         self.drain()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self.store is not None:
+            await self.store.close()
         if self._batcher is not None:
             try:
                 async with asyncio.timeout(self.settings.server.drain_timeout_s):

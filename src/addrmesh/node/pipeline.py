@@ -11,12 +11,19 @@ from typing import NamedTuple
 
 from addrmesh.address.normalize import Canonical, normalize_within
 from addrmesh.address.wire import Tagset
-from addrmesh.errors import AddrmeshError, DeadlineExceeded
+from addrmesh.errors import AddrmeshError, DeadlineExceeded, Overloaded
 from addrmesh.inference.batcher import Batcher, Pending, Priority
 from addrmesh.node.cache import Cache, Parsed
 from addrmesh.node.problems import kind_of
 from addrmesh.node.wire import encode_result
 from addrmesh.telemetry.metrics import NodeMetrics
+
+LOOKUP_PAYS = 0.05
+"""Share of addresses that must be found in the cache, or under way, to look for one although the queue is full: a
+look-up in vain costs a twentieth of an answer."""
+
+LOOKUP_WEIGHT = 1 / 128
+"""Weight of one look-up in that share."""
 
 
 class Answer(NamedTuple):
@@ -43,6 +50,20 @@ class Pipeline:
     metrics: NodeMetrics
     max_code_points: int
     _flights: dict[bytes, Pending] = field(default_factory=dict)
+    _found: float = 1.0
+    """Share of addresses that lately needed no row of their own; 1 until it is known better."""
+
+    def overload(self) -> Overloaded | None:
+        """
+        Return why the next address is refused unread, if it is: the queue is full, and few addresses do without it.
+
+        What a refusal costs is taken from what is answered, and under overload most are refused.
+        """
+        if self._found > LOOKUP_PAYS or (refusal := self.batcher.overload()) is None:
+            return None
+        self.metrics.parse_requests.inc("overloaded")
+        self.metrics.shed.inc("overloaded")
+        return refusal
 
     def parse(self, text: str, *, deadline: float, tagset: Tagset) -> Answer | Awaitable[Answer]:
         """
@@ -64,21 +85,28 @@ class Pipeline:
             canonical = normalize_within(text, self.max_code_points)
             key = self.cache.key(canonical.text)
             parsed = self.cache.get(key)
+            flight = self._flights.get(key)
+            self._found += LOOKUP_WEIGHT * ((parsed is not None or flight is not None) - self._found)
             if parsed is not None:
                 self.metrics.cache_hits.inc()
                 self.metrics.parse_requests.inc("ok")
                 return Answer(_render(parsed, canonical, text, tagset), cached=True)
             self.metrics.cache_misses.inc()
-            if key not in self._flights:
+            mine = None
+            if flight is None:
+                # Queued at once, not when its task starts: the next to be admitted must find it there.
                 self.batcher.admit(deadline, Priority.INTERACTIVE)
+                mine = self._submit(key, canonical.text, deadline, Priority.INTERACTIVE)
         except AddrmeshError as error:
             self._count_failure(error)
             raise
-        return self._parse_miss(text, canonical, key, deadline, tagset)
+        return self._parse_miss(text, canonical, key, deadline, tagset, mine)
 
-    async def _parse_miss(self, text: str, canonical: Canonical, key: bytes, deadline: float, tagset: Tagset) -> Answer:
+    async def _parse_miss(
+        self, text: str, canonical: Canonical, key: bytes, deadline: float, tagset: Tagset, mine: Pending | None
+    ) -> Answer:
         try:
-            parsed = await self._infer(key, canonical.text, deadline, Priority.INTERACTIVE)
+            parsed = await self._infer(key, canonical.text, deadline, Priority.INTERACTIVE, mine)
         except AddrmeshError as error:
             self._count_failure(error)
             raise
@@ -129,12 +157,15 @@ class Pipeline:
         self._count(complete)
         return complete
 
-    async def _infer(self, key: bytes, text: str, deadline: float, priority: Priority) -> Parsed:
-        """Answer a miss: join an identical request that is already running, or be the one that others join."""
-        while True:
+    async def _infer(
+        self, key: bytes, text: str, deadline: float, priority: Priority, mine: Pending | None = None
+    ) -> Parsed:
+        """Answer a miss: await the row `mine`, or join an identical request's, or queue a row that others join."""
+        while mine is None:
             flight = self._flights.get(key)
             if flight is None or flight.priority > priority or flight.answer.done():
-                return await self._lead(key, text, deadline, priority)
+                mine = self._submit(key, text, deadline, priority)
+                break
             self.metrics.single_flight_joins.inc()
             try:
                 async with asyncio.timeout_at(None if deadline == float("inf") else deadline):
@@ -149,16 +180,20 @@ class Pipeline:
                     raise
                 continue  # the one we joined has gone away, we have not
             return self.cache.get(key) or Parsed.of(components)
+        components = await mine.answer
+        return self.cache.get(key) or Parsed.of(components)
 
-    async def _lead(self, key: bytes, text: str, deadline: float, priority: Priority) -> Parsed:
-        pending = self._flights[key] = self.batcher.submit(text, deadline, priority)
-        try:
-            parsed = Parsed.of(await pending.answer)
-        finally:
-            if self._flights.get(key) is pending:
-                del self._flights[key]
-        self.cache.put(key, parsed)
-        return parsed
+    def _submit(self, key: bytes, text: str, deadline: float, priority: Priority) -> Pending:
+        """Queue a row that others may join."""
+        flight = self._flights[key] = self.batcher.submit(text, deadline, priority)
+        flight.answer.add_done_callback(lambda _: self._land(key, flight))  # before whoever awaits it goes on
+        return flight
+
+    def _land(self, key: bytes, flight: Pending) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.answer.cancelled() and flight.answer.exception() is None:
+            self.cache.put(key, Parsed.of(flight.answer.result()))
 
     async def _infer_or_error(self, key: bytes, text: str, deadline: float) -> Parsed | AddrmeshError:
         try:

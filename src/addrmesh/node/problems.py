@@ -22,6 +22,7 @@ from addrmesh.errors import (
     TextTooLong,
     Unavailable,
 )
+from addrmesh.node.access import Forbidden, Unauthenticated
 from addrmesh.node.lifecycle import Draining, WrongRelease
 from addrmesh.node.wire import FieldError, Problem
 
@@ -57,6 +58,8 @@ KINDS = (
     Kind("invalid-json", 400, "The body is not JSON in UTF-8", "请求体不是 UTF-8 编码的 JSON"),
     Kind("invalid-header", 400, "A header has a value that is not allowed", "请求头的取值不合法"),
     Kind("invalid-parameter", 400, "A query parameter has a value that is not allowed", "查询参数的取值不合法"),
+    Kind("unauthenticated", 401, "A valid API key is needed", "需要有效的 API 密钥", (Unauthenticated,)),
+    Kind("forbidden", 403, "The API key is not for this", "该 API 密钥无此权限", (Forbidden,)),
     Kind("not-found", 404, "There is nothing at this path", "路径不存在"),
     Kind("method-not-allowed", 405, "This path does not take this method", "该路径不支持此方法"),
     Kind("request-timeout", 408, "The body did not arrive in time", "请求体未在时限内到达"),
@@ -108,7 +111,7 @@ def headers_of(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers an error asks for, beside `Content-Type`. `Retry-After` is in whole seconds, 1 or more."""
     if isinstance(error, Unavailable):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
-    return error.headers if isinstance(error, BadRequest) else ()
+    return error.headers if isinstance(error, BadRequest | Unauthenticated) else ()
 
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")

@@ -14,7 +14,7 @@ from addrmesh import __version__
 from addrmesh.address.normalize import NORMALIZER_VERSION
 from addrmesh.errors import AddrmeshError
 from addrmesh.node import catalogue, wire
-from addrmesh.node.asgi import JSON, Endpoint, Reply, Request, require_content_type
+from addrmesh.node.asgi import JSON, Endpoint, HeaderPairs, Reply, Request, require_content_type
 from addrmesh.node.lifecycle import State, WrongRelease
 from addrmesh.node.node import Node
 from addrmesh.node.pipeline import Answer
@@ -63,7 +63,7 @@ class Routes:
         """Return every handler with its path."""
         limit = self.node.settings.limits.batch_bytes
         return [
-            Endpoint("POST", "/v1/address:parse", self.parse, limit),
+            Endpoint("POST", "/v1/address:parse", self.parse, limit, refused_unread=True),
             Endpoint("POST", "/v1/addresses:batchParse", self.batch_parse, limit),
             Endpoint("GET", "/livez", self.livez),
             Endpoint("GET", "/readyz", self.readyz),
@@ -75,27 +75,30 @@ class Routes:
 
     def parse(self, request: Request) -> Reply | Awaitable[Reply]:
         """Find the components of one address."""
+        quota = self.node.authorize(request, "parse")
         pipeline = self.node.pipeline()
         require_content_type(request.headers, b"application/json")
-        deadline = deadline_of(request, self.node.settings.batching.default_deadline_ms / 1000)
+        deadline = deadline_of(request, self.node.default_deadline_s)
         asked: wire.ParseRequest = decode(request.body, wire.decode_parse_request)
         answer = pipeline.parse(asked.address, deadline=deadline, tagset=asked.options.tagset)
-        return self._parsed(request, answer) if isinstance(answer, Answer) else self._parsed_later(request, answer)
+        if isinstance(answer, Answer):
+            return self._parsed(request, answer, quota)
+        return self._parsed_later(request, answer, quota)
 
-    async def _parsed_later(self, request: Request, answer: Awaitable[Answer]) -> Reply:
-        return self._parsed(request, await answer)
+    async def _parsed_later(self, request: Request, answer: Awaitable[Answer], quota: HeaderPairs) -> Reply:
+        return self._parsed(request, await answer, quota)
 
-    def _parsed(self, request: Request, answer: Answer) -> Reply:
-        service = self.node.service(cached=answer.cached, arrived=request.arrived)
-        return Reply(
-            200, wire.encode(wire.ParseReply(self.node.responder.new_id(), wire.rendered(answer.result), service))
-        )
+    def _parsed(self, request: Request, answer: Answer, quota: HeaderPairs) -> Reply:
+        service = self.node.service(request, cached=answer.cached)
+        reply = wire.ParseReply(self.node.responder.new_id(), wire.rendered(answer.result), service)
+        return Reply(200, wire.encode(reply), JSON + quota)
 
     async def batch_parse(self, request: Request) -> Reply:
         """Find the components of several addresses."""
+        quota = self.node.authorize(request, "parse")
         pipeline = self.node.pipeline()
         require_content_type(request.headers, b"application/json")
-        deadline = deadline_of(request, self.node.settings.batching.default_deadline_ms / 1000)
+        deadline = deadline_of(request, self.node.default_deadline_s)
         asked: wire.BatchRequest = decode(request.body, wire.decode_batch_request)
         found, limit = len(asked.addresses), self.node.settings.limits.batch_items
         if found > limit:
@@ -113,21 +116,23 @@ class Routes:
                 all_cached = False
                 status = kind_of(answer).status
                 items.append(wire.BatchItem(index, status, problem=problem(answer, request.id)))
-        service = self.node.service(cached=all_cached, arrived=request.arrived)
-        return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)))
+        service = self.node.service(request, cached=all_cached)
+        return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)), JSON + quota)
 
     def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
         """Say that the process answers."""
         return _ALIVE
 
     def readyz(self, request: Request) -> Reply:
-        """Say whether the node takes requests, for the release that `?release=` names if it does."""
+        """Say whether the node takes requests, for the release that `?release=` or `X-Addrmesh-Release` names."""
         self.node.lifecycle.require_ready()
         release = self.node.release
         if release is None:
             raise AssertionError("a ready node has a release; this is a bug")
-        wanted = parse_qs(request.query.decode("latin-1")).get("release") if request.query else None
-        if wanted and wanted[-1] != release.id:
+        asked = parse_qs(request.query.decode("latin-1")).get("release", [""])[-1] if request.query else ""
+        # Envoy sends a dash for a region that may serve any release.
+        wanted = asked or request.headers.get(b"x-addrmesh-release", b"").decode("latin-1").strip("-")
+        if wanted and wanted != release.id:
             raise WrongRelease(f"this node serves {release.id}")
         return Reply(200, wire.encode(wire.Ready("ready", release.id)))
 
@@ -145,6 +150,7 @@ class Routes:
             state=node.lifecycle.state,
             uptime_s=round(node.lifecycle.uptime_s, 3),
             detail=node.lifecycle.failure,
+            configuration=dict(node.follower.revisions) if node.follower else {},
         )
         return Reply(200 if node.lifecycle.state is State.READY else 503, wire.encode(health))
 

@@ -7,10 +7,13 @@ finishes; then the socket closes and the process ends with 0. A second signal en
 """
 
 import asyncio
+import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 import uvicorn
@@ -42,6 +45,7 @@ def serve(settings: NodeSettings, *, engine: Engine | None = None) -> None:
         ConfigError: The address cannot be listened on.
         ReleaseError: The release cannot be served.
     """
+    tls = tls_options(settings)
     sock = bind(settings.server, settings.limits.body_timeout_s)
     app = create_app(settings, engine=engine)
     structlog.get_logger().info("node.listening", host=settings.server.host, port=sock.getsockname()[1])
@@ -57,11 +61,46 @@ def serve(settings: NodeSettings, *, engine: Engine | None = None) -> None:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.server.drain_timeout_s)),
+        **tls,
     )
     server = _Server(config, app)
     server.run([sock])
     if app.node.failed is not None:
         raise app.node.failed
+
+
+def tls_options(settings: NodeSettings) -> dict[str, Any]:
+    """
+    Return uvicorn's options for the certificates that the settings name; none without.
+
+    Raises:
+        ConfigError: Files are missing, or the node would speak plain HTTP beyond loopback.
+    """
+    tls, host = settings.tls, settings.server.host
+    if tls.certificate is None or tls.key is None:
+        if tls.certificate or tls.key or tls.ca:
+            raise ConfigError("tls: needs both tls.certificate and tls.key; `addrmesh certs init` makes them")
+        if not is_loopback(host) and not tls.allow_plain:
+            raise ConfigError(
+                f"server.host: {host} can be reached from outside this machine, but there is no TLS; set "
+                "tls.certificate and tls.key, or tls.allow_plain if something in front of the node does TLS"
+            )
+        return {}
+    for key, file in (("certificate", tls.certificate), ("key", tls.key), ("ca", tls.ca)):
+        if file is not None and not file.is_file():
+            raise ConfigError(f"tls.{key}: {file} is not a file")
+    options: dict[str, Any] = {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    if tls.ca is not None:
+        options |= {"ssl_ca_certs": str(tls.ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return options
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def bind(server: Server, stall_s: float) -> socket.socket:

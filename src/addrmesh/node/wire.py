@@ -72,6 +72,8 @@ class Service(Struct, frozen=True):
     cached: Annotated[bool, Meta(description="Whether every answer came from the node's memory.")]
     elapsed_ms: Annotated[float, Meta(ge=0, description="Spent in the node, in milliseconds.")]
     truncated: Annotated[bool, Meta(description="Whether text was left out; addrmesh refuses instead, so never.")]
+    edge: Annotated[str | None, Meta(description="Region of the edge that took the request; null without one.")] = None
+    failed_over: Annotated[bool, Meta(description="Whether another region's edge took the request.")] = False
 
 
 class ParseReply(Struct, frozen=True):
@@ -156,6 +158,9 @@ class Health(Struct, frozen=True):
     state: State
     uptime_s: float
     detail: str | None = None
+    configuration: Annotated[
+        dict[str, str], Meta(description="Revision of each configuration document the node applies.")
+    ] = {}
 
 
 class Alive(Struct, frozen=True):

@@ -1,46 +1,80 @@
+"""The fleet of `addrmesh up`: real Envoy, Redis and supervisors; only the nodes are doubles, which start at once."""
+
 import json
 import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import psutil
 import pytest
+
+from addrmesh.fleet.local import PORTS_PER_REGION
 
 if TYPE_CHECKING:
     from tests.contract.cli.conftest import Command
 
+REGIONS = 2
+BLOCK = PORTS_PER_REGION * REGIONS
+
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """The first of a block of ports that are free now, below those the system hands out."""
+    for first in range(20000 + os.getpid() % 200 * 50, 32000, BLOCK):
+        try:
+            for port in range(first, first + BLOCK):
+                with socket.socket() as listener:
+                    listener.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no block of free ports")
 
 
-def node(addrmesh: "Command") -> dict[str, Any]:
-    regions = json.loads(addrmesh("status", "--json").stdout)["regions"]
-    return dict(regions[0]["nodes"][0]) if regions else {}
+def regions(addrmesh: "Command") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(addrmesh("status", "--json").stdout)["regions"]
+    return found
+
+
+def pids(addrmesh: "Command") -> list[int]:
+    return [
+        process["pid"]
+        for region in regions(addrmesh)
+        for process in [region["edge"], region["supervisor"], *region["nodes"], *region["stores"]]
+    ]
 
 
 def test_up_status_down(addrmesh: "Command", port: int) -> None:
-    started = addrmesh("up", "--detach", "--port", str(port), "--region", "eu")
+    started = addrmesh("up", "--detach", "--port", str(port))
     assert started.returncode == 0, started.stderr
     assert f"curl -s http://127.0.0.1:{port}/v1/address:parse" in started.stderr.decode()
     status = addrmesh("status", "--json")
     assert status.returncode == 0
     document = json.loads(status.stdout)
     assert document["schema"] == 1
-    (region,) = document["regions"]
-    assert (region["name"], region["edge"], region["stores"]) == ("eu", None, [])
-    (only,) = region["nodes"]
-    assert only | {"pid": 0} == {
-        "name": "node-1", "pid": 0, "url": f"http://127.0.0.1:{port}", "release": "double@000000000000",
-        "state": "ready", "restarts": 0,
-    }  # fmt: skip
+    eu, cn = document["regions"]
+    assert (eu["name"], cn["name"]) == ("eu", "cn")
+    assert eu["edge"]["url"] == f"http://127.0.0.1:{port}"
+    assert [n | {"pid": 0} for n in eu["nodes"]] == [
+        {
+            "name": f"node-{i}", "pid": 0, "url": f"http://127.0.0.1:{port + i}", "release": "double@000000000000",
+            "state": "ready", "restarts": 0,
+        }
+        for i in (1, 2)
+    ]  # fmt: skip
+    assert [(s["name"], s["role"], s["port"]) for s in cn["stores"]] == [
+        ("primary", "primary", port + 30),
+        ("replica-eu", "replica", port + 31),
+    ]
+    for region in document["regions"]:
+        assert httpx.get(f"{region['edge']['url']}/readyz").status_code == 200
+    running = pids(addrmesh)
     stopped = addrmesh("down")
-    assert (stopped.returncode, stopped.stderr) == (0, b"stopped eu/node-1\n")
-    with pytest.raises(ProcessLookupError):
-        os.kill(only["pid"], 0)
+    assert stopped.returncode == 0
+    assert stopped.stderr.count(b"stopped ") == len(running) == 12
+    assert not any(map(psutil.pid_exists, running))
 
 
 def test_nothing_running_is_said_and_is_not_ready(addrmesh: "Command") -> None:
@@ -51,18 +85,80 @@ def test_nothing_running_is_said_and_is_not_ready(addrmesh: "Command") -> None:
     assert addrmesh("down").returncode == 0
 
 
-def test_a_node_that_dies_is_started_again_and_counted(addrmesh: "Command", port: int) -> None:
+def test_whatever_dies_is_started_again_and_counted(addrmesh: "Command", port: int) -> None:
+    addrmesh("up", "--detach", "--port", str(port), "--regions", "1", "--nodes", "1")
+    (region,) = regions(addrmesh)
+    killed = {"node": region["nodes"][0]["pid"], "edge": region["edge"]["pid"], "store": region["stores"][0]["pid"]}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def is_repaired() -> bool:
+        (now,) = regions(addrmesh)
+        parts = [now["nodes"][0], now["edge"], now["stores"][0]]
+        return all(p["state"] == "ready" and p["pid"] not in killed.values() for p in parts) and all(
+            p["restarts"] == 1 for p in parts[:2]
+        )
+
+    addrmesh.wait_until(is_repaired, "the repair")
+
+
+def test_a_drained_node_gets_no_traffic_within_a_second_and_the_last_region_is_kept(
+    addrmesh: "Command", port: int
+) -> None:
     addrmesh("up", "--detach", "--port", str(port))
-    first = node(addrmesh)["pid"]
-    os.kill(first, signal.SIGKILL)
+    drained = addrmesh("drain", "eu/node-1", "--reason", "kernel update")
+    assert drained.returncode == 0, drained.stderr
+    refused = addrmesh("drain", "eu", "cn")
+    assert refused.returncode == 3
+    assert b"no-region-left" in refused.stderr
+    explained = json.loads(addrmesh("fleet", "explain", "10.1.0.7", "--json").stdout)
+    assert explained["regions"][0]["region"] == "eu"
+    assert "1 of 2 nodes take requests, 1 draining" in explained["groups"][0]["reason"]
+    assert b"drain eu/node-1 (kernel update)" in addrmesh("fleet", "journal").stdout
+    assert addrmesh("undrain", "eu/node-1").returncode == 0
+    unknown = addrmesh("drain", "eu/node-7")
+    assert unknown.returncode == 2
+    assert b"'eu/node-7' is not a node of this fleet; did you mean eu/node-" in unknown.stderr
+
+
+def test_a_plan_is_shown_refused_by_name_and_applied_only_as_reviewed(addrmesh: "Command", port: int) -> None:
+    addrmesh("up", "--detach", "--port", str(port), "--nodes", "1")
+    spec = (addrmesh.directory / "state" / "fleet.yaml").read_text()
+    wanted = addrmesh.directory / "wanted.yaml"
+    wanted.write_text(spec.replace("peak_rps: 300.0", "peak_rps: 900.0"))
+    unsafe = addrmesh("fleet", "plan", str(wanted), "--json")
+    assert unsafe.returncode == 3
+    assert [refusal["name"] for refusal in json.loads(unsafe.stdout)["refusals"]] == ["region-loss", "node-loss"]
+    wanted.write_text(spec.replace("peak_rps: 300.0", "peak_rps: 200.0"))
+    plan = addrmesh("fleet", "plan", str(wanted), "--json")
+    assert plan.returncode == 5
+    assert addrmesh("fleet", "apply", str(wanted), "--plan-digest", "sha256:0").returncode == 3
+    applied = addrmesh("fleet", "apply", str(wanted), "--plan-digest", json.loads(plan.stdout)["digest"])
+    assert applied.returncode == 0, applied.stderr
     addrmesh.wait_until(
-        lambda: node(addrmesh).get("restarts") == 1 and node(addrmesh)["state"] == "ready", "the repair"
+        lambda: "peak_rps: 200.0" in (addrmesh.directory / "state" / "fleet.yaml").read_text(), "the new spec"
     )
-    assert node(addrmesh)["pid"] != first
+    assert addrmesh("fleet", "plan", str(wanted)).returncode == 0
+
+
+def test_the_doctor_finds_a_region_that_is_gone(addrmesh: "Command", port: int) -> None:
+    addrmesh("up", "--detach", "--port", str(port), "--nodes", "1")
+    well = addrmesh("fleet", "doctor", "--json")
+    assert well.returncode == 0, well.stdout
+    hung = psutil.Process(regions(addrmesh)[1]["stores"][0]["pid"])
+    hung.suspend()
+    try:
+        ill = addrmesh("fleet", "doctor", "--json")
+    finally:
+        hung.resume()
+    assert ill.returncode == 5
+    (finding,) = json.loads(ill.stdout)["findings"]
+    assert finding["name"] == "unreachable"
+    assert finding["detail"].startswith("cn/store")
 
 
 def test_a_second_up_is_refused(addrmesh: "Command", port: int) -> None:
-    addrmesh("up", "--detach", "--port", str(port))
+    addrmesh("up", "--detach", "--port", str(port), "--regions", "1", "--nodes", "1")
     second = addrmesh("up", "--port", str(port))
     assert second.returncode == 3
     assert b"already up" in second.stderr
@@ -72,33 +168,35 @@ def test_a_taken_port_is_found_before_anything_starts(addrmesh: "Command") -> No
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for more in ([], ["--detach"]):
-            done = addrmesh("up", "--port", str(port), *more)
+            done = addrmesh("up", "--port", str(port - 1), *more)
             assert done.returncode == 2
-            assert f"error: port {port} on 127.0.0.1 is taken by " in done.stderr.decode()
+            assert f"node eu/node-1: port {port} on 127.0.0.1 is taken by " in done.stderr.decode()
 
 
 def test_ctrl_c_stops_everything_cleanly(addrmesh: "Command", port: int) -> None:
-    process = addrmesh.start("up", "--port", str(port))
-    addrmesh.wait_until(lambda: node(addrmesh).get("state") == "ready", "the node")
-    pid = node(addrmesh)["pid"]
+    process = addrmesh.start("up", "--port", str(port), "--regions", "1", "--nodes", "1")
+    addrmesh.wait_until(lambda: addrmesh("status").returncode == 0, "the fleet")
+    running = pids(addrmesh)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert not any(map(psutil.pid_exists, running))
 
 
-def test_a_node_whose_supervisor_was_killed_is_found_and_stopped_by_down(addrmesh: "Command", port: int) -> None:
-    process = addrmesh.start("up", "--port", str(port))
-    addrmesh.wait_until(lambda: node(addrmesh).get("state") == "ready", "the node")
+def test_what_a_killed_keeper_left_is_found_and_stopped_by_down(addrmesh: "Command", port: int) -> None:
+    options = ("--port", str(port), "--regions", "1", "--nodes", "1")
+    process = addrmesh.start("up", *options)
+    addrmesh.wait_until(lambda: addrmesh("status").returncode == 0, "the fleet")
+    running = pids(addrmesh)
     process.kill()
     process.communicate()
     assert addrmesh("status").returncode == 5
-    refused = addrmesh("up", "--port", str(port))
+    refused = addrmesh("up", *options)
     assert refused.returncode == 3
-    assert b"nodes of a killed supervisor still run" in refused.stderr
-    assert b"stopped local/node-1" in addrmesh("down").stderr
-    assert addrmesh("up", "--detach", "--port", str(port)).returncode == 0
+    assert b"processes of a killed `addrmesh up` still run" in refused.stderr
+    assert b"stopped eu/node-1" in addrmesh("down").stderr
+    assert not any(map(psutil.pid_exists, running))
+    assert addrmesh("up", "--detach", *options).returncode == 0
 
 
 def test_a_bad_setting_is_found_before_anything_starts(addrmesh: "Command") -> None:

@@ -2,10 +2,12 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from addrmesh.node.hot import HotProtocol
 from addrmesh.settings import Batching
 from support.live import LiveNode
 
@@ -113,6 +115,47 @@ def test_a_caller_who_wants_to_close_is_closed(caller: Caller) -> None:
     caller.send(PLAIN.replace(b"Host: x", b"Host: x\r\nConnection: close"))
     assert result(caller.reply())
     assert caller.file.read() == b""
+
+
+def test_a_full_node_refuses_unread_with_the_same_document_and_still_answers_probes(
+    caller: Caller, node: LiveNode
+) -> None:
+    pipeline = node.app.node._pipeline
+    pipeline.batcher.max_wait_s = -1.0
+    documents = []
+    for found in (1.0, 0.0):
+        pipeline._found = found
+        caller.send(PLAIN)
+        status, headers, document = caller.reply()
+        assert (status, headers["retry-after"], headers["x-request-id"]) == (503, "1", "me")
+        assert headers["content-type"] == "application/problem+json"
+        documents.append(json.loads(document))
+    unread = node._server.config.http is HotProtocol
+    assert pipeline.metrics.cache_misses.values == {(): 1 if unread else 2}
+    for own in ("detail", "retry_after_ms"):
+        assert (documents[0].pop(own) != documents[1].pop(own)) is unread
+    assert documents[0] == documents[1]
+    caller.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert caller.reply()[0] == 200
+    node.loop_call(node.app.node.drain)
+    caller.send(PLAIN)
+    assert json.loads(caller.reply()[2])["code"] == "node-draining"
+
+
+def test_a_connection_is_closed_when_idle_for_long_and_not_while_it_is_used(
+    start_node: Callable[..., LiveNode],
+) -> None:
+    node = start_node()
+    node._server.config.timeout_keep_alive = 0.4  # type: ignore[assignment]
+    caller = Caller(node)
+    started = time.monotonic()
+    while time.monotonic() - started < 1.0:
+        caller.send(PLAIN)
+        assert result(caller.reply())
+    idle = time.monotonic()
+    assert caller.file.read() == b""
+    assert 0.3 < time.monotonic() - idle < 5
+    caller.leave()
 
 
 def test_one_who_leaves_gives_the_answer_up(start_node: Callable[..., LiveNode]) -> None:

@@ -100,7 +100,8 @@ def test_config_show_says_where_each_value_comes_from(monkeypatch: pytest.Monkey
 
 def test_every_error_has_an_exit_code() -> None:
     from addrmesh import errors
-    from addrmesh.cli.exits import Refused, exit_code
+    from addrmesh.cli.exits import exit_code
+    from addrmesh.errors import Refused
 
     assert exit_code(errors.ConfigError("")) == 2
     assert exit_code(errors.InvalidText("")) == 2

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from addrmesh.cli.exits import Refused
 from addrmesh.cli.results import Progress, open_output
-from addrmesh.errors import ConfigError
+from addrmesh.errors import ConfigError, Refused
 
 PROGRESS = Progress(1, "small@1", "abc", None, "utf-8")
 

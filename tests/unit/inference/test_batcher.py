@@ -219,6 +219,20 @@ async def test_a_request_that_could_not_be_answered_by_its_deadline_is_refused(m
     await first
 
 
+async def test_a_full_queue_says_so_before_anything_is_known_of_the_request(make, engine):
+    batcher = await measured(make, engine, max_wait_s=0.05)
+    assert batcher.overload() is None
+    engine.entered.clear()
+    first = await busy(batcher, engine, "123456")
+    full = batcher.overload()
+    assert isinstance(full, Overloaded)
+    assert full.retry_after_s == 0.05
+    assert batcher.overload() is full
+    assert batcher.stats.shed == 2
+    engine.gate.set()
+    await first
+
+
 async def test_an_idle_node_admits_a_request_of_any_length(make, engine):
     batcher = await measured(make, engine, max_wait_s=0.0)
     assert await batcher.predict("1" * 500) == digits("1" * 500)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from addrmesh.errors import DeadlineExceeded, EngineError
-from addrmesh.inference.batcher import Batcher
+from addrmesh.inference.batcher import Batcher, Priority
 from support.engines import DigitsEngine, digits, release
 
 
@@ -63,3 +63,10 @@ async def test_a_drain_waits_for_everything(batcher):
     pending = [batcher.submit(f"路{i}号", float("inf")) for i in range(25)]
     await batcher.drain()
     assert all(p.answer.done() for p in pending)
+
+
+async def test_what_is_read_right_after_a_run_has_waited_for_it(batcher):
+    await batcher.predict("路" * 20)
+    assert batcher.predicted_wait_s(Priority.INTERACTIVE) == batcher.stats.engine_seconds > 0
+    await batcher.drain()
+    assert batcher.predicted_wait_s(Priority.INTERACTIVE) == 0

@@ -131,6 +131,30 @@ async def test_a_cached_answer_needs_no_admission(pipeline):
         await start(pipeline, "路13")
 
 
+async def test_addresses_read_in_one_turn_of_the_loop_find_each_other_in_the_queue(pipeline):
+    await start(pipeline, "路12")
+    pipeline.batcher._pace.per_token, pipeline.batcher.max_wait_s = 0.01, 0.05
+    admitted = [pipeline.parse(text, deadline=FOREVER, tagset="addrmesh") for text in ("路1号", "路2号")]
+    with pytest.raises(Overloaded):  # six code points wait
+        pipeline.parse("路3号", deadline=FOREVER, tagset="addrmesh")
+    assert [(await answer).cached for answer in admitted] == [False, False]
+
+
+async def test_a_full_queue_refuses_unread_only_while_few_addresses_are_found(pipeline):
+    await start(pipeline, "路12")
+    pipeline.batcher._pace.per_token, pipeline.batcher.max_wait_s = 1.0, -1.0
+    assert pipeline.overload() is None  # who knows what the cache holds
+    for number in range(1000):
+        with pytest.raises(Overloaded):
+            pipeline.parse(f"路9{number}", deadline=FOREVER, tagset="addrmesh")
+    assert isinstance(pipeline.overload(), Overloaded)
+    assert pipeline.metrics.parse_requests.values == {("ok",): 1, ("overloaded",): 1001}
+    assert pipeline.metrics.shed.values == {("overloaded",): 1001}
+    for _ in range(10):  # in moments of room, one in twenty is enough
+        assert (await start(pipeline, "路12")).cached
+    assert pipeline.overload() is None
+
+
 async def test_many_are_answered_in_place_and_each_is_counted_once(pipeline):
     found = await pipeline.parse_many(["路1", " ", "路1", "路2"], deadline=FOREVER, tagset="addrmesh")
     assert [type(item) for item in found] == [Answer, InvalidText, Answer, Answer]

@@ -1,0 +1,1 @@
+"""The fleet's domain: what should be and what is; pure."""

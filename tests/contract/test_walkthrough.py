@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from addrmesh.inference.release import BUILTIN, open_release
+from support.ports import free_block
 
 ADDRESS = "浙江省杭州市余杭区文一西路969号3栋2单元1501室"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -35,9 +35,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_block(40)
 
 
 def ask(port: int, path: str, body: object = None) -> dict[str, object]:
@@ -48,9 +46,12 @@ def ask(port: int, path: str, body: object = None) -> dict[str, object]:
 
 
 def test_up_parse_kill_status_down(run: Run, port: int) -> None:
-    """The node serves the built-in release, comes back after kill -9, and stops when told."""
+    """Both regions serve the built-in release, a node comes back after kill -9, and everything stops when told."""
     release = open_release(BUILTIN).id
     run("up", "--detach", f"--port={port}")
+    replies = [ask(edge, "/v1/address:parse", {"address": ADDRESS}) for edge in (port, port + 20)]
+    assert replies[0]["result"] == replies[1]["result"]
+    assert [reply["service"]["region"] for reply in replies] == ["eu", "cn"]  # type: ignore[index]
     assert ask(port, "/health") | {"uptime_s": 0} == ask(port, "/health") | {
         "status": "healthy", "model_version": release, "uptime_s": 0,
     }  # fmt: skip
@@ -60,12 +61,12 @@ def test_up_parse_kill_status_down(run: Run, port: int) -> None:
         ("prov", "浙江省"), ("city", "杭州市"), ("district", "余杭区"), ("road", "文一西路"), ("roadno", "969号"),
         ("houseno", "3栋"), ("cellno", "2单元"), ("roomno", "1501室"),
     ]  # fmt: skip
-    (node,) = json.loads(run("status", "--json").stdout)["regions"][0]["nodes"]
+    node = json.loads(run("status", "--json").stdout)["regions"][0]["nodes"][0]
     assert (node["state"], node["release"]) == ("ready", release)
     os.kill(node["pid"], signal.SIGKILL)
     restarted = node
     while restarted["pid"] in (node["pid"], None) or restarted["state"] != "ready":
-        (restarted,) = json.loads(run("status", "--json", check=False).stdout)["regions"][0]["nodes"]
+        restarted = json.loads(run("status", "--json", check=False).stdout)["regions"][0]["nodes"][0]
     assert restarted["restarts"] == 1
     run("down")
     assert run("status", check=False).returncode == 5
@@ -82,7 +83,7 @@ def test_the_command_line_and_the_node_give_the_same_answer(run: Run, port: int,
     (tmp_path / "in.ndjson").write_text(lines, "utf-8")
     run("bulk", "parse", "in.ndjson", "-o", "out.ndjson")
     bulk = [json.loads(line)["result"] for line in (tmp_path / "out.ndjson").read_text("utf-8").splitlines()]
-    run("up", "--detach", f"--port={port}")
+    run("up", "--detach", f"--port={port}", "--regions=1", "--nodes=1")
     assert bulk == [ask(port, "/v1/address:parse", {"address": text})["result"] for text in texts]
     single = json.loads(run("parse", "--json", *texts).stdout)["items"]
     assert [item["components"] for item in single] == [result["components"] for result in bulk]

@@ -151,9 +151,7 @@ def edit(name: Name, reason: Reason, author: Author = None, region: Region = Non
         based = before.revision if before else None
         after = _ask(
             region,
-            lambda documents: documents.put(
-                name, content, author=author or stores.author(), reason=reason, expect=based
-            ),
+            lambda documents: documents.put(name, content, author=by, reason=reason, expect=based),
         )
     _changed(before, after, as_json=False)
 

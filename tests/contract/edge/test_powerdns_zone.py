@@ -37,7 +37,7 @@ class Verdicts(ThreadingHTTPServer):
             def log_message(self, *_: object) -> None:
                 """Nothing: the test says what went wrong."""
 
-        super().__init__(("0.0.0.0", 0), Handler)  # noqa: S104 - both of the addresses, which are loopback
+        super().__init__(("0.0.0.0", 0), Handler)
 
 
 @pytest.fixture(scope="module")

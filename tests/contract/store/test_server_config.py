@@ -190,7 +190,7 @@ async def test_with_tls_clients_and_replicas_speak_nothing_else(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"bind": ("0.0.0.0",)}, "needs passwords"),  # noqa: S104
+        ({"bind": ("0.0.0.0",)}, "needs passwords"),
         ({"client_password": "x"}, "for both its users"),
         ({"client_password": "a b", "supervisor_password": "x"}, "no blanks"),
     ],

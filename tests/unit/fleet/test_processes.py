@@ -102,7 +102,10 @@ def test_a_keeper_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest_alon
         keeper.reconcile([spec(tmp_path, "a", WAIT), spec(tmp_path, "b", WAIT)])
         tick_until(keeper, "ready")
         a, b = (status.pid for status in keeper.statuses)
-        assert a and b and is_kept_by(tmp_path, a) and not is_kept_by(tmp_path / "other", a)
+        assert a is not None
+        assert b is not None
+        assert is_kept_by(tmp_path, a)
+        assert not is_kept_by(tmp_path / "other", a)
         keeper.reconcile([spec(tmp_path, "a", WAIT), spec(tmp_path, "c", WAIT)])
         tick_until(keeper, "ready")
         assert keeper.statuses[0].pid == a

@@ -280,7 +280,9 @@ def obituary(spec: ProcessSpec, code: int | None) -> str:
 def is_kept_by(directory: Path, pid: int) -> bool:
     """Say whether a living process is, or was, the child of the keeper of `directory`."""
     try:
-        return psutil.Process(pid).environ().get(MARK) == str(directory)
+        process = psutil.Process(pid)
+        # Redis writes its title over its environment, but works in the directory of its data.
+        return process.environ().get(MARK) == str(directory) or Path(process.cwd()).is_relative_to(directory)
     except (psutil.Error, OSError):
         return False
 

@@ -355,12 +355,25 @@ def pseudo(data: Data, words: Vocabulary, teachers: list[dict]) -> list[tuple[Ex
     return result
 
 
-def student(data: Data, words: Vocabulary, examples: list, hidden: int, epochs: int, seed: int) -> dict:
+def student(
+    data: Data,
+    words: Vocabulary,
+    start: dict | None,
+    examples: list,
+    hidden: int,
+    epochs: int,
+    seed: int,
+    loss_name: str = "token",
+    share: float = 1.0,
+) -> dict:
     """Learn the teachers' opinions on everything, moved about China and covered with what orders carry."""
     torch.manual_seed(seed)
     draw = random.Random(seed)
     featurize = Featurizer(words)
     model = Tagger(featurize.size, len(words.pairs) + 1, hidden, dropout=0.3)
+    if start:
+        model.load_state_dict({k: v for k, v in start.items() if not k.startswith("heads")}, strict=False)
+    loss_function = {"token": token_loss, "structured": structured_loss}[loss_name]
     alphabet = words.characters
 
     def alter(e: Example) -> Example:
@@ -378,15 +391,15 @@ def student(data: Data, words: Vocabulary, examples: list, hidden: int, epochs: 
         return e if e.text else Example("路", [], None)
 
     def epoch_batches(_: int) -> list:
-        chosen = [e for e, weight in examples for _ in range(int(weight))]
+        chosen = [e for e, weight in examples for _ in range(int(weight)) if weight > 1 or draw.random() < share]
         return batches([alter(e) for e in chosen], 64, draw)
 
     def loss_of(model: Tagger, batch: list[Example]) -> Tensor:
         inputs = tensors(featurize([e.text for e in batch]))
-        return token_loss(model(inputs), targets([soft_rows(e) for e in batch], inputs[3]), inputs[3]) / 10
+        return loss_function(model(inputs), targets([soft_rows(e) for e in batch], inputs[3]), inputs[3]) / 10
 
     check = lambda model: evaluate(lambda texts: predict(model, featurize, texts), data)
-    state, history = fit(model, epochs, epoch_batches, loss_of, 2.5e-3, f"student {hidden}", 0.999, check)
+    state, history = fit(model, epochs, epoch_batches, loss_of, 2.5e-3, f"student {hidden} {loss_name}", 0.999, check)
     return {"state": state, "history": history, "hidden": hidden}
 
 
@@ -495,7 +508,7 @@ def main() -> None:
 
     teachers = kept("teachers", all_teachers)
     examples = kept("pseudo", lambda: pseudo(data, words, teachers))
-    trained = kept("student", lambda: student(data, words, examples, STUDENT_HIDDEN, STUDENT_EPOCHS, SEED))
+    trained = kept("student", lambda: student(data, words, None, examples, STUDENT_HIDDEN, STUDENT_EPOCHS, SEED))
     build_release(data, words, trained)
 
 

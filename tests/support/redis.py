@@ -236,7 +236,7 @@ class Regions:
         return await open_for_replicas(primary, remotes)
 
     def _connect(self, name: str, port: int) -> Connection:
-        self._connections.append(Connection(name, Endpoint("127.0.0.1", port), timeout_s=0.5))
+        self._connections.append(Connection(name, Endpoint("127.0.0.1", port), timeout_s=1.5))
         return self._connections[-1]
 
     async def linked(self, here: str, origin: str) -> None:

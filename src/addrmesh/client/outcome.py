@@ -10,7 +10,8 @@ from addrmesh.client.replies import Problem
 
 T = TypeVar("T")
 
-RETRIED = frozenset({429, 502, 503, 504})
+RETRIED = frozenset({408, 429, 502, 503, 504})
+"""408: this process was stalled while it sent; the next try may go better."""
 LEAVING = frozenset({"node-draining", "region-draining"})
 
 _decode_problem = msgspec.json.Decoder(Problem).decode

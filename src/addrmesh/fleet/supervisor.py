@@ -154,12 +154,19 @@ class Supervisor:
     async def _report(self, node: str, before: Verdict, after: Verdict, seen: list[Observation]) -> None:
         """Log a decision with its inputs; the node's own region journals it, where that can be done."""
         inputs = {o.vantage: msgspec.json.encode(o.nodes[node]).decode() for o in seen if node in o.nodes}
-        what = f"{node}: weight {before.weight}→{after.weight}, alive {before.is_alive}→{after.is_alive}"
+        news = [f"weight {before.weight}→{after.weight}"] if after.weight != before.weight else []
+        if after.is_alive != before.is_alive:
+            news.append("is alive again" if after.is_alive else "is believed dead")
+        what = f"{node} {', '.join(news)}"
         self._log.info("node.judged", node_judged=node, weight=after.weight, is_alive=after.is_alive, inputs=inputs)
         if self._store is not None and node.startswith(f"{self._region}/"):
             with suppress(StoreUnavailable):
                 await journal.record(
-                    self._store, who=f"supervisor {self._region}", what=what, why="observed", inputs=inputs
+                    self._store,
+                    who=f"supervisor {self._region}",
+                    what=what,
+                    why="seen by " + ", ".join(inputs),
+                    inputs=inputs,
                 )
 
     async def _follow(self, documents: Documents) -> NoReturn:

@@ -239,7 +239,7 @@ def test_an_answer_that_another_try_cannot_better_ends_the_call(status):
     assert (len(near.asked), len(far.asked)) == (1, 0)
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_an_answer_that_another_endpoint_may_better_goes_there(status):
     near, far = Region(), Region()
     near.answers = lambda: problem(status, "some-code")

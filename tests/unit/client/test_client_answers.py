@@ -119,7 +119,7 @@ def test_every_problem_of_the_service_is_understood(kind):
     error = ProblemError(outcome.problem)
     assert (error.code, error.status, error.detail, error.request_id) == (kind.code, kind.status, "why", "r1")
     assert error.retry_after_s == 0.25
-    assert outcome.is_final is (kind.status not in (429, 502, 503, 504))
+    assert outcome.is_final is (kind.status not in (408, 429, 502, 503, 504))
     assert outcome.leaving is (kind.code == "node-draining")
 
 

@@ -131,6 +131,7 @@ def test_orphans_are_known_by_their_mark_and_stopped(tmp_path: Path) -> None:
         keeper.reconcile([spec(tmp_path, "a", WAIT)])
         pid = keeper.statuses[0].pid
         assert pid is not None
+        tick_until(keeper, "ready")
         assert stop_orphans(tmp_path / "other", [pid], 5.0) == []
         assert is_kept_by(tmp_path, pid)
         assert stop_orphans(tmp_path, [pid, 2**22 - 1], 5.0) == []

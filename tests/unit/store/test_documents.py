@@ -267,7 +267,7 @@ async def test_a_damaged_last_known_good_is_as_good_as_none(
     text = file.read_text()
     file.write_text({"cut": text[:-20], "changed": text.replace('"n1":1', '"n1":2'), "other": json.dumps([1])}[damage])
     assert kept.load("traffic") is None
-    assert "document." in capsys.readouterr().out
+    assert "document." in "".join(capsys.readouterr())  # where logs go depends on who configured them before
 
 
 async def test_last_known_good_that_cannot_be_kept_says_what_that_means(eu: Side, tmp_path: Path) -> None:

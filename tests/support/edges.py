@@ -198,7 +198,7 @@ class Edge:
 
     def is_healthy(self, node: FakeNode) -> bool:
         """Say whether Envoy would send there."""
-        return f"127.0.0.1:{node.port}::health_flags::healthy" in self.get("/clusters")
+        return f"nodes::127.0.0.1:{node.port}::health_flags::healthy" in self.get("/clusters")
 
 
 @dataclass(frozen=True)

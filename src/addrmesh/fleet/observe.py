@@ -79,6 +79,7 @@ async def observe_edge(spec: FleetSpec, region: str, client: httpx.AsyncClient) 
     nodes = {
         name_by_host[host["hostname"]]: NodeSeen(not host["health_status"].get("failed_active_health_check", False))
         for cluster in clusters
+        if cluster["name"] == "nodes"  # the other one is not probed
         for host in cluster.get("host_statuses", ())
         if host.get("hostname") in name_by_host
     }

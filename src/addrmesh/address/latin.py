@@ -1,0 +1,172 @@
+"""
+Addresses in pinyin and English, and how names sound.
+
+Names of divisions are found by their pinyin, whatever case, apostrophe or word for their level they are written
+with; roads, numbers and rooms by the English and pinyin words around them. `latin.bin` is compiled by
+`training/compile_latin.py`. What a name means is left to `admin`: two divisions that sound alike stay two.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import msgspec
+
+from addrmesh.address.types import Component
+
+
+class Sounds(msgspec.Struct, array_like=True, frozen=True):
+    """Division names by their pinyin, characters by their syllable."""
+
+    names: dict[str, list[str]]
+    characters: dict[str, str]
+
+
+class Name(NamedTuple):
+    """A division's name in Latin letters, and the Chinese names it may stand for."""
+
+    start: int
+    end: int
+    names: tuple[str, ...]
+    levels: tuple[str, ...]
+    """What the word behind it, as in `Yuhang District`, allows; empty if there is none."""
+
+
+_EXONYMS = {
+    "hongkong": "香港特别行政区", "hongkongsar": "香港特别行政区", "macau": "澳门特别行政区", "macao": "澳门特别行政区",
+    "taiwan": "台湾省", "innermongolia": "内蒙古自治区", "tibet": "西藏自治区", "shaanxi": "陕西省", "peking": "北京市",
+    "harbin": "哈尔滨市", "urumqi": "乌鲁木齐市", "hohhot": "呼和浩特市", "lhasa": "拉萨市", "kashgar": "喀什地区",
+    "canton": "广州市", "tsingtao": "青岛市", "amoy": "厦门市",
+}  # fmt: skip
+_LEVELS = {
+    "province": ("prov",), "sheng": ("prov",), "municipality": ("prov",), "city": ("prov", "city", "district"),
+    "shi": ("prov", "city", "district"), "prefecture": ("city",), "zhou": ("city",), "district": ("district",),
+    "qu": ("district",), "county": ("district",), "xian": ("district",), "banner": ("district",),
+    "newarea": ("district",), "newdistrict": ("district",), "xinqu": ("district",), "dist": ("district",),
+}  # fmt: skip
+_HAN_LEVELS = "省市区县州盟旗"
+_ROAD = {
+    "road", "rd", "street", "st", "avenue", "ave", "lane", "ln", "boulevard", "blvd", "highway", "alley", "lu", "jie",
+    "dajie", "dadao", "xiang", "nong", "hutong", "plaza", "mansion", "building", "tower", "garden", "gardens", "hotel",
+    "center", "centre", "square", "university", "school", "hospital", "station", "park", "mall",
+}  # fmt: skip
+_BESIDE = {
+    "east", "west", "north", "south", "middle", "central", "first", "second", "third", "new", "dong", "xi", "nan",
+    "bei", "zhong", "financial", "international",
+}  # fmt: skip
+_WORD = re.compile(r"[A-Za-zÀ-ÿ]+(?:['’`][A-Za-z]+)*")
+_CAPITAL = r"[A-Z][\w'’]*"
+_NUMBER = r"[A-Za-z]?\d+(?:-\d+)*[A-Za-z]?"
+_STREETS = "Road|Rd|Street|St|Avenue|Ave|Lane|Ln|Boulevard|Blvd|Highway|Alley"
+_PLACES = "Plaza|Mansion|Gardens?|Square|Cent(?:er|re)|Hotel|University|School|Hospital|Park|Mall"
+_PARTS = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("roomno", rf"(?i:\b(?:room|rm|unit|flat|apt|apartment|suite|ste)\b\.? *#? *)(?P<a>{_NUMBER})"),
+        ("houseno", rf"(?i:\b(?:building|bldg|tower|block|blk)\b\.? *#? *)(?P<a>{_NUMBER}|[A-Z]\b)"),
+        ("floorno", r"(?i:(?P<a>\b\d+(?:st|nd|rd|th)? *(?:/ *F|F|floor)\b|\b(?:floor|fl)\.? *\d+))"),
+        ("road", r"(?i:(?P<a>(?:[a-z'’]+ ){1,3}(?:lu|jie|dajie|dadao|xiang|nong|hutong)\b))"),
+        ("road", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_STREETS})\b)"),
+        ("poi", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_PLACES})\b)"),
+        ("roadno", r"(?P<a>\b\d+(?:-\d+)? *(?i:hao)\b)"),
+        ("roadno", rf"(?i:\b(?:{_STREETS}|lu|jie|dajie|dadao|xiang)\b\.? +(?:no\.? *)?)(?P<a>\d{{1,4}}[A-Za-z]?\b)"),
+        ("roadno", r"(?:\b(?i:no)\.? *|(?:^|[ ,]))(?P<a>\d{1,4}[A-Za-z]?)(?=,? *(?:[A-Z]))"),
+    )
+)  # fmt: skip
+
+
+@cache
+def _sounds() -> Sounds:
+    return msgspec.msgpack.decode(zlib.decompress(files(__package__).joinpath("latin.bin").read_bytes()), type=Sounds)
+
+
+@cache
+def _readings() -> dict[str, set[str]]:
+    readings: dict[str, set[str]] = {}
+    for syllable, characters in _sounds().characters.items():
+        for character in characters:
+            readings.setdefault(character, set()).add(_folded(syllable))
+    return readings
+
+
+def _folded(syllable: str) -> str:
+    """Return a syllable without what typists and dialects mix up: zh and z, n and l, -ng and -n."""
+    for written, heard in (("zh", "z"), ("ch", "c"), ("sh", "s")):
+        syllable = syllable.replace(written, heard)
+    return syllable.removesuffix("g") if syllable.endswith("ng") else syllable
+
+
+def sound_alike(one: str, other: str) -> bool:
+    """Return whether two characters have a reading in common, or nearly so."""
+    readings = _readings()
+    return bool(readings.get(one, set()) & readings.get(other, set()))
+
+
+def is_pinyin(word: str) -> bool:
+    """Return whether a word can be read as syllables of pinyin."""
+    rest = [word.lower().replace("'", "").replace("’", "")]
+    while rest:
+        ahead = rest.pop()
+        if not ahead:
+            return True
+        rest += [ahead[size:] for size in range(1, 7) if ahead[:size] in _sounds().characters and size <= len(ahead)]
+    return False
+
+
+def names(text: str) -> Iterator[Name]:
+    """Yield the division names in Latin letters, from left to right."""
+    words = [
+        (m.start(), m.end(), m[0].lower().replace("'", "").replace("’", "").replace("`", ""))
+        for m in _WORD.finditer(text)
+    ]
+    at = 0
+    while at < len(words):
+        found, after = _name(words, at, text)
+        if found:
+            size = text[found.end : found.end + 1] in _HAN_LEVELS and found.end < len(text)
+            yield found._replace(end=found.end + size)
+        at = after
+
+
+def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name | None, int]:
+    """Return the name that begins at a word, and the word to go on with."""
+    known = _sounds().names
+    for size in range(min(5, len(words) - at), 0, -1):
+        last = at + size - 1
+        if any(text[words[i][1] : words[i + 1][0]].strip(" -") for i in range(at, last)):
+            continue  # a comma or a number between
+        key = "".join(word for *_, word in words[at : last + 1])
+        meant = (_EXONYMS[key],) if key in _EXONYMS else tuple(known.get(key, ()))
+        if not meant:
+            continue
+        following = [w for *_, w in words[last + 1 : last + 4]] if last + 1 < len(words) else []
+        gap = text[words[last][1] : words[last + 1][0]] if following else ","
+        if following and not gap.strip(" -"):
+            if following[0] in _ROAD or (following[0] in _BESIDE and len(following) > 1 and following[1] in _ROAD):
+                return None, last + 2
+            for words_used in (2, 1):
+                word = "".join(following[:words_used])
+                if word in _LEVELS and len(following) >= words_used:
+                    end = last + words_used
+                    return Name(words[at][0], words[end][1], meant, _LEVELS[word]), end + 1
+        if last + 1 < len(words) and following[0] in _ROAD and not gap.strip():
+            return None, last + 2
+        return Name(words[at][0], words[last][1], meant, ()), last + 1
+    return None, at + 1
+
+
+def parts(text: str) -> list[Component]:
+    """Return roads, numbers, buildings and rooms written in Latin letters, by position."""
+    found: list[Component] = []
+    rest = text
+    for name in names(text):
+        rest = rest[: name.start] + "," * (name.end - name.start) + rest[name.end :]
+    for kind, pattern in _PARTS:
+        for match in pattern.finditer(rest):
+            start, end = match.span("a")
+            if not any(start < c.end and c.start < end for c in found):
+                found.append(Component(kind, start, end, 0.5))
+    return sorted(found, key=lambda c: c.start)

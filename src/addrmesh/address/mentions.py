@@ -1,0 +1,390 @@
+"""
+The names in a tagged text that may be divisions.
+
+The tagger says where names are; the gazetteer says what bears them. Where the tagger ran names together, cut one in
+two or set a border one character off, the gazetteer decides.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+from addrmesh.address import divisions, latin, spelling
+from addrmesh.address.divisions import Division
+from addrmesh.address.types import Component
+
+PLACES = ("prov", "city", "district")
+MUNICIPALITIES = frozenset(("110000", "120000", "310000", "500000"))
+OVERSEAS = frozenset(("710000", "810000", "820000"))
+"""Taiwan, Hong Kong, Macao: below them no codes are published and towns are not known."""
+
+ZONE = re.compile(
+    r"(?:新区|开发区|高新区|经开区|高开区|园区|保税区|示范区|度假区|港区|实验区|管理区|风景区|名胜区|合作区|试验区|集聚区|物流区|加工区"
+    r"|工业区|产业区|商务区|商贸区|工业小区)\Z"
+)
+_ZONE_KIND = re.compile(
+    r"(?:国家级?)?(?:高新|经济|经开|技术|开发|工业|保税|综合|出口|自贸|新区|航空|空港|临空|临港|科技|产业|软件|生态|旅游|化工|港区)"
+)
+"""What follows the city in a zone's name; 杭州湾新区 is not in 杭州."""
+
+_AREAS = frozenset(("九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛"))
+TOWN = re.compile(r"(?:街道|街道办事处|镇|乡|苏木|团|农场|林场|林业局|牧场)\Z")
+_STREET = re.compile(r".+(?:街道|镇|乡)\Z")
+_LETTER = re.compile(r"[A-Za-z]")
+HAN_DIGITS = str.maketrans("0123456789", "〇一二三四五六七八九")
+
+
+Rows = dict[int, tuple[Division, Division | None]]
+"""What is in force and agrees with a name, by row, each with what the name stood for if that is no more."""
+
+
+class Mention(NamedTuple):
+    """A name in the text that may be a division's."""
+
+    start: int
+    end: int
+    text: str
+    type: str
+    """What the tagger took it for."""
+    confidence: float
+    divisions: tuple[Division, ...]
+    """Everything that bears or bore the name."""
+    latin: bool = False
+    is_zone: bool = False
+    """Whether it names a development zone, known or not."""
+
+    @property
+    def now(self) -> Rows | None:
+        """What is in force and bears the name; None where its history matters. Not to be changed."""
+        return _kept(_NOW, _bearing_now, self.text, self.divisions)
+
+    @property
+    def rows(self) -> Rows:
+        """What is in force and agrees with it. Not to be changed."""
+        return _kept(_AGREEING, agreeing, self.text, self.divisions)
+
+
+@lru_cache(maxsize=1 << 15)
+def named(name: str) -> tuple[Division, ...]:
+    """Return what bears or bore a name."""
+    return divisions.find(name)
+
+
+_LINEAGE: dict[int, tuple[Division, ...]] = {}  # keyed by row: hashing a division takes longer than its path
+_BELOW: dict[int, tuple[Division, ...]] = {}
+
+
+def lineage(division: Division) -> tuple[Division, ...]:
+    """Return what a division lies in, from the province down to itself."""
+    path = _LINEAGE.get(division.row)
+    if path is None:
+        path = _LINEAGE[division.row] = divisions.path(division)
+    return path
+
+
+def below(division: Division) -> tuple[Division, ...]:
+    """Return what is in force right below a division; towns and zones too."""
+    found = _BELOW.get(division.row)
+    if found is None:
+        found = _BELOW[division.row] = divisions.children(division.code) if division.code else ()
+    return found
+
+
+_TOWNS: dict[tuple[int, str], Division | None] = {}
+_MOST_TOWNS = 1 << 14
+
+
+def town_in(district: Division, name: str) -> Division | None:
+    """Return the town of a division by its name, also without the parent or corps that the table writes before it."""
+    key = district.row, name
+    if key not in _TOWNS:
+        if len(_TOWNS) >= _MOST_TOWNS:  # names come from callers
+            _TOWNS.clear()
+        _TOWNS[key] = _town_in(district, name)
+    return _TOWNS[key]
+
+
+def _town_in(district: Division, name: str) -> Division | None:
+    if district.code is None:
+        return None
+    towns = [d for d in below(district) if d.level == "town"]
+    for town in towns:
+        if town.name == name:
+            return town
+    if towns and (alike := divisions.town_of(district, name)):
+        return alike
+    spelt = name.translate(HAN_DIGITS)
+    ending = [d for d in towns if d.name.endswith(spelt)] if len(name) > 2 else []
+    return ending[0] if len(ending) == 1 else None
+
+
+_HEIRS: dict[int, tuple[Division, ...]] = {}
+
+
+def heirs(division: Division) -> tuple[Division, ...]:
+    """Return what is in force where a division was, down to county level."""
+    found = _HEIRS.get(division.row)
+    if found is None:
+        found = _HEIRS[division.row] = divisions.successors(division)
+    return found
+
+
+_Kept = TypeVar("_Kept", Rows, Rows | None)
+_NOW: dict[tuple[str, int, int, int], Rows | None] = {}
+_AGREEING: dict[tuple[str, int, int, int], Rows] = {}
+_MOST_NAMES = 1 << 15
+_NOTHING: Rows = {}
+
+
+def _kept(
+    cache: dict[tuple[str, int, int, int], _Kept],
+    work_out: Callable[[str, Sequence[Division]], _Kept],
+    name: str,
+    bearing: Sequence[Division],
+) -> _Kept:
+    """Return what was worked out for a name before, or work it out."""
+    if not bearing or (bearing[0].level == "town" and TOWN.search(name)):
+        return _NOTHING
+    # What bears a name is always the same; a level of it is told by its size and its ends.
+    key = name, len(bearing), bearing[0].row, bearing[-1].row
+    if key not in cache:
+        if len(cache) >= _MOST_NAMES:  # names come from callers
+            cache.clear()
+        cache[key] = work_out(name, bearing)
+    return cache[key]
+
+
+def _bearing_now(name: str, bearing: Sequence[Division]) -> Rows | None:
+    upper = [d for d in bearing if d.level != "town"]
+    rows: Rows = {d.row: (d, None) for d in upper if d.in_force}
+    short = any(d.name != name for d, _ in rows.values())
+    if (upper and not rows) or (short and any(d.name == name for d in upper if not d.in_force)):
+        return None
+    return rows
+
+
+def agreeing(name: str, bearing: Sequence[Division]) -> Rows:
+    """Return what is in force and agrees with a name, from everything that bears or bore it."""
+    rows: Rows = {}
+    upper = [d for d in bearing if d.level != "town"]
+    for division in upper:
+        if division.in_force:
+            rows[division.row] = (division, None)
+            if division.name != name and not spelling.abbreviates(name, division.name):
+                # 赣县 is short for 赣县区, and what that was called
+                former = next((d for d in upper if d.name == name and division in heirs(d)), None)
+                rows[division.row] = (division, former)
+        elif not any(_recoded(division, other) for other in upper):
+            for heir in heirs(division):
+                short = spelling.abbreviates(name, heir.name)  # 彭水县, before it became autonomous
+                rows.setdefault(heir.row, (heir, None if short else division))
+    return rows
+
+
+def _recoded(division: Division, other: Division) -> bool:
+    """Return whether `other` is what a division became under another code, with its name and in its province."""
+    return (
+        (division.name, division.level) == (other.name, other.level)
+        and division.valid_to is not None
+        and (other.valid_from or "")[:4] == division.valid_to[:4]
+        and (division.code or "")[:2] == (other.code or "")[:2]
+        and division.row != other.row
+    )
+
+
+def has_districts(division: Division) -> bool:
+    """Return whether a city has districts to name; 东莞 has none."""
+    return any(d.level == "district" for d in below(division))
+
+
+def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
+    """Return the names in a tagged text that may be divisions, by position."""
+    found: list[Mention] = []
+    for component in components:
+        kind, start, end, confidence = component
+        written = text[start:end].replace(" ", "")
+        if kind == "devzone" and written[-1] in "区县市" and not ZONE.search(written) and len(written) <= 5:
+            kind = "district"
+        if kind in PLACES and found and _swallows(text, found[-1], start):
+            last = found[-1]  # 青岛是市南区: what stands where 市 should is part of the name
+            found[-1] = last._replace(end=start, text=last.text + text[start - 1], divisions=())
+        if kind in PLACES or kind == "town" or kind == "devzone":
+            whole = end - start == len(written)
+            for piece in _pieces(written, kind):
+                bounds = (start + piece.start, start + piece.end) if whole else (start, end)
+                bearing, zone = piece.divisions, piece.is_zone
+                found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, is_zone=zone))
+        elif kind in ("poi", "community"):
+            if _alone(text, start, end):
+                bearing = tuple(d for d in named(written) if d.level in PLACES and d.in_force)
+                if bearing:
+                    found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
+            elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
+                found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
+    found = _joined(found)
+    if _LETTER.search(text):
+        found = sorted(_latin(text, found), key=lambda m: (m.start, m.end))
+    return found
+
+
+def _swallows(text: str, last: Mention, start: int) -> bool:
+    """Return whether one character stands between a short name and the next, in place of its last."""
+    return (
+        last.end + 1 == start
+        and "一" <= text[last.end] <= "鿿"
+        and any(last.text in d.short for d in last.divisions)
+        and not named(last.text + text[last.end])
+    )
+
+
+def _city_of_zone(pieces: list[Mention]) -> list[Mention]:
+    """Return the city that a zone's name begins with: 成都高新区."""
+    if len(pieces) != 1 or not pieces[0].is_zone or pieces[0].divisions:
+        return []
+    zone = pieces[0]
+    if not _ZONE_KIND.search(zone.text):
+        return []
+    for size in range(len(zone.text) - 2, 1, -1):
+        cities = tuple(
+            d for d in named(zone.text[:size]) if d.in_force and (d.level == "city" or d.code in MUNICIPALITIES)
+        )
+        if cities and _ZONE_KIND.match(zone.text, size):
+            return [Mention(zone.start, zone.start + size, zone.text[:size], "city", zone.confidence, cities)]
+    return []
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """Return whether a stretch stands between separators."""
+    before, behind = text[start - 1 : start], text[end : end + 1]
+    return not (before.isalnum() or behind.isalnum())
+
+
+def _bearing(name: str, kind: str) -> tuple[Division, ...]:
+    """Return what a name may stand for where the tagger saw a division of this kind."""
+    every = named(name)
+    if kind == "devzone":  # 梁园区 is a district
+        zones = tuple(
+            d for d in every if d.level == "devzone" and any(s in name for up in lineage(d)[:-1] for s in up.short)
+        )
+        return zones or tuple(d for d in every if d.level == "district" and d.name == name)
+    town = kind == "town" and TOWN.search(name) is not None
+    fitting = tuple(d for d in every if (d.level == "town") == town)
+    return fitting or every
+
+
+@lru_cache(maxsize=1 << 15)
+def _pieces(name: str, kind: str) -> tuple[Mention, ...]:
+    """Return the mentions of a name as the tagger cut it, at 0."""
+    pieces = _split(0, name, kind)
+    return (*_city_of_zone(pieces), *pieces)
+
+
+def _split(start: int, name: str, kind: str) -> list[Mention]:
+    """Return one mention, or several where the tagger ran names together."""
+    bearing = _bearing(name, kind)
+    zone = all(d.level == "devzone" for d in bearing) if bearing else ZONE.search(name) is not None
+    end = start + len(name)
+    one = [Mention(start, end, name, kind, 0.0, bearing, is_zone=zone)]
+    if kind == "devzone":
+        return one if bearing or zone else []
+    if bearing and (kind != "town" or not TOWN.search(name)):
+        return one
+    for size in range(len(name) - 2, 1, -1):
+        first, rest = name[:size], name[size:]
+        upper = tuple(d for d in named(first) if d.level in PLACES)
+        if not upper:
+            continue
+        whole = any(d.name == first for d in upper)
+        if bearing and not (whole and _STREET.match(rest)):
+            continue  # 北京市双河农场 is one name, 济源市沁园街道 two
+        if TOWN.match(rest) or not (whole or kind == "prov" or named(rest)):
+            continue
+        level = upper[0].level
+        following = _split(start + size, rest, "city" if level == "prov" and kind == "prov" else kind)
+        return [Mention(start, start + size, first, level, 0.0, upper), *following]
+    return one if bearing or kind != "prov" else _after_province(one[0])
+
+
+def _after_province(mention: Mention) -> list[Mention]:
+    """Return 新疆 and 鲁 for 新疆鲁: a typing error has moved the border to what follows."""
+    for size in (3, 2):
+        upper = tuple(d for d in named(mention.text[:size]) if d.level == "prov")
+        if upper and size < len(mention.text):
+            border = mention.start + size
+            return [
+                mention._replace(end=border, text=mention.text[:size], divisions=upper, is_zone=False),
+                mention._replace(start=border, text=mention.text[size:], type="city", is_zone=False),
+            ]
+    return [mention]
+
+
+def _joined(found: list[Mention]) -> list[Mention]:
+    """Mend borders between neighbours: 香港|特别行政区, 鲁|乌木齐市, 佳木斯|市郊区, 工业园区|街道."""
+    result: list[Mention] = []
+    for mention in found:
+        last = result[-1] if result else None
+        if last and last.end == mention.start and last.start < mention.start:
+            name = last.text + mention.text
+            suffix = mention.text in ("街道", "镇", "乡", "市", "区", "县")
+            bearing = named(name) if suffix or not mention.divisions else ()
+            if bearing or suffix or not (last.divisions or mention.divisions or last.is_zone or mention.is_zone):
+                kind = "town" if suffix and len(mention.text) == 2 else last.type
+                result[-1] = Mention(last.start, mention.end, name, kind, last.confidence, bearing)
+                continue
+            loose = not last.divisions or not mention.divisions or mention.text[0] in "市区县"
+            if loose and (moved := _moved(last, mention)):
+                result[-1:] = moved
+                continue
+        result.append(mention)
+    if result and any(lineage(d)[0].code in OVERSEAS for d in result[0].divisions):
+        return _overseas(result)
+    return result
+
+
+def _moved(one: Mention, other: Mention) -> tuple[Mention, Mention] | None:
+    """Return two neighbours with the border one character further on or back, if only then one lies in the other."""
+    if _one_in_other(one.divisions, other.divisions) or one.end - one.start != len(one.text):
+        return None
+    name, border = one.text + other.text, len(one.text)
+    for place in (border - 1, border + 1):
+        if 2 <= place <= len(name) - 2:
+            first, second = named(name[:place]), named(name[place:])
+            if _one_in_other(first, second):
+                middle = one.start + place
+                return (
+                    Mention(one.start, middle, name[:place], "city", one.confidence, first),
+                    Mention(middle, other.end, name[place:], other.type, other.confidence, second),
+                )
+    return None
+
+
+def _one_in_other(upper: Sequence[Division], lower: Sequence[Division]) -> bool:
+    return any(divisions.is_within(d, u) for u in upper if u.level in PLACES for d in lower if d.level in PLACES)
+
+
+def _overseas(found: list[Mention]) -> list[Mention]:
+    """Leave out Hong Kong's and Macao's areas, and take nothing below a city of Taiwan for a division elsewhere."""
+    result: list[Mention] = []
+    for mention in found:
+        above = result[-1].divisions if result else ()
+        if any(d.level == "city" and lineage(d)[0].code in OVERSEAS for d in above):
+            result.append(mention._replace(type="district", divisions=()))
+        elif mention.text not in _AREAS:
+            result.append(mention)
+    return result
+
+
+def _latin(text: str, found: list[Mention]) -> list[Mention]:
+    """Return the mentions with those in Latin letters, which the tagger cannot read."""
+    for name in latin.names(text):
+        crossed = [m for m in found if name.start < m.end and m.start < name.end]
+        bearing = [d for written in name.names for d in named(written) if d.level in PLACES and d.name == written]
+        fitting = [d for d in bearing if d.level in name.levels] if name.levels else bearing
+        if not name.levels and any(d.level != "district" for d in bearing):
+            fitting = [d for d in bearing if d.level != "district"]
+        if fitting and not any(m.divisions for m in crossed):
+            written = text[name.start : name.end]
+            mention = Mention(name.start, name.end, written, fitting[0].level, 0.5, tuple(fitting), latin=True)
+            found = [m for m in found if m not in crossed] + [mention]
+    return found

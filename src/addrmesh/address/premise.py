@@ -1,0 +1,200 @@
+"""
+Below the divisions: roads, numbers, buildings, villages, and how precise they make an address.
+
+The tagger's components are repaired where its training data and ours differ in reading, then judged: a number needs
+something to be a number of, a building needs a name, and a placeholder is no number.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from addrmesh.address.mentions import PLACES, ZONE, Mention
+from addrmesh.address.types import Component
+from addrmesh.address.verdict import Granularity
+
+_PLACEHOLDER = re.compile(r"[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
+_NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试)+\Z")
+_LONE_LETTER = re.compile(r"[A-WYZa-wyz](?:座|栋|幢|楼|室|单元|区)?\Z")
+_HAN_NUMBER = "一二三四五六七八九十百零〇两"
+_HOUSE = re.compile(rf"[甲乙丙丁]?[\d{_HAN_NUMBER}]+(?:[-~之][\d{_HAN_NUMBER}]+)?(?:号|號)(?:院|大院)?\Z")
+_GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连)\Z")
+_GROUP_ENDS = frozenset("组队社连")
+_LANE = re.compile(r"\d+(?:弄|巷)\Z")
+_BESIDE = re.compile(r".*(?:对面|旁边?|附近|隔壁|后面|前面|对过|周边)\Z")
+_SECTION = re.compile(rf"(?:[\d{_HAN_NUMBER}]+|[东南西北中])段\Z")
+_OFFICE = re.compile(
+    r"(?P<village>.{2,}(?:村|社区))(?P<office>村委会|居委会|村民委员会|党群服务中心|卫生室|小学|幼儿园)\Z"
+)
+_BOX = re.compile(r"信箱|邮箱|分箱")
+_GENERIC = re.compile(
+    r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
+)
+_BUILDING = re.compile(
+    r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
+    r"|酒店|宾馆|旅馆|招待所|饭店|餐厅|酒家|茶楼|公司|集团|工厂|厂|城|苑|园|庭|府|邸|楼|店|馆|院|局|所|站|寺|庙|市场|超市|商行|商城|批发部|经营部|门市部"
+    r"|银行|支行|分行|营业部|办事处|商会|政府|法院|基地|工作室|俱乐部|宿舍|仓库|项目部|村委会|居委会|里|坊|轩|阁|湾|郡|墅|汇|港|居|舍|寓|筑)"
+)
+_NAMED_SO = re.compile(rf"(?=.{{4}}).*{_BUILDING.pattern}\Z")
+_VEILED = re.compile(r"[Xx×*?某]{2,}")
+_HAN = re.compile(r"[一-鿿]")
+NUMBERS = ("roadno", "houseno", "cellno", "floorno", "roomno")
+INSIDE = ("houseno", "cellno", "floorno", "roomno")
+
+
+class Part(NamedTuple):
+    """A component below the divisions, as it is answered."""
+
+    type: str
+    start: int
+    end: int
+    text: str
+    confidence: float
+
+
+class Premise(NamedTuple):
+    """What an address says below its divisions."""
+
+    granularity: Granularity
+    road_missing: bool
+    premise_missing: bool
+    vague: bool
+    """Whether it only says what the place is near, or names a building in a way that few are named."""
+
+
+def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention]) -> tuple[list[Part], list[str]]:
+    """Return the parts below the divisions, repaired, and the texts that are placeholders or nonsense."""
+    used = [(m.start, m.end) for m in mentions]
+    behind = max((end for _, end in used), default=0)
+    found: list[Part] = []
+    dropped: list[str] = []
+    for kind, at, end, confidence in components:
+        start = at
+        if kind in PLACES or kind == "town":
+            continue
+        if start < behind:
+            start = max([start, *(e for s, e in used if s <= start < e)])
+            if start >= end:
+                continue
+        written = text[start:end]
+        part = Part(kind, start, end, written.strip() if written.isascii() else written.replace(" ", ""), confidence)
+        if kind == "devzone" and not ZONE.search(part.text):
+            part = part._replace(type="poi")
+        if kind in NUMBERS:
+            part = part._replace(text=part.text.strip("-—–~"))
+            if (
+                not part.text
+                or _NOTHING.match(part.text)
+                or (_PLACEHOLDER.match(part.text) and not (_LONE_LETTER.match(part.text) and kind != "roadno"))
+            ):
+                dropped.append(written)
+                continue
+        elif _NOTHING.match(part.text):
+            dropped.append(written)
+            continue
+        _append(found, part, text)
+    return found, dropped
+
+
+def _append(found: list[Part], part: Part, text: str) -> None:
+    """Add a part, read anew in the light of the one before it."""
+    last = found[-1] if found else None
+    touching = last is not None and last.end == part.start
+    if part.text[-1] in _GROUP_ENDS and part.type != "village_group" and _GROUP.match(part.text):
+        part = part._replace(type="village_group")
+    if part.type == "roadno" and part.text.endswith("室"):
+        part = part._replace(type="roomno")
+    if part.type in ("houseno", "roomno") and _HOUSE.match(part.text) and last and last.type == "road" and touching:
+        part = part._replace(type="roadno")
+    if last and part.type in ("road", "assist") and last.type == "road" and touching and _SECTION.match(part.text):
+        found[-1] = last._replace(end=part.end, text=last.text + part.text)
+        return
+    if last and part.type in NUMBERS and last.type in NUMBERS and text[last.end : part.start] == "附":
+        found[-1] = last._replace(end=part.end, text=last.text + "附" + part.text)
+        return
+    if (
+        last
+        and part.type == "floorno"
+        and touching
+        and last.type in ("poi", "subpoi")
+        and last.text.endswith(("地下", "负"))
+    ):
+        size = 2 if last.text.endswith("地下") else 1
+        part = part._replace(start=part.start - size, text=last.text[-size:] + part.text)
+        if len(last.text) == size:
+            found.pop()
+        else:
+            found[-1] = last._replace(end=last.end - size, text=last.text[:-size])
+    if part.type == "community" and (office := _OFFICE.match(part.text)):
+        size = len(office["village"])
+        found.append(part._replace(end=part.start + size, text=office["village"]))
+        part = Part("poi", part.start + size, part.end, office["office"], part.confidence)
+    found.append(part)
+
+
+def is_building(part: Part) -> bool:
+    """Return whether a part names a building, a compound or a shop that can be found by its name."""
+    if part.type not in ("poi", "subpoi"):
+        return False
+    return (
+        bool(_HAN.search(part.text))
+        and not is_veiled(part)
+        and not _GENERIC.match(part.text)
+        and not _BOX.search(part.text)
+    )
+
+
+def sounds_like_place(part: Part) -> bool:
+    """Return whether a building's name ends as such names do, so that it is an address of some kind by itself."""
+    return _BUILDING.search(part.text) is not None
+
+
+def names_itself(part: Part) -> bool:
+    """Return whether a building's name is one by its form, so that it needs no number: 云禾天地购物中心."""
+    return part.type in ("poi", "subpoi") and _NAMED_SO.match(part.text) is not None
+
+
+def is_veiled(part: Part) -> bool:
+    """Return whether a name was left out on purpose: XX路, 某某小区."""
+    return part.type not in NUMBERS and _VEILED.match(part.text) is not None
+
+
+def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -> Premise:
+    """
+    Return how precise the parts make an address.
+
+    Args:
+        found: What `parts` returned.
+        deepest: The granularity of the divisions alone.
+        latin: Whether buildings may be named in Latin letters.
+    """
+    kinds = {part.type for part in found}
+    road = "road" in kinds
+    village = "community" in kinds or "village_group" in kinds
+    building = any(is_building(part) or (latin and part.type == "poi") for part in found)
+    boxed = any(_BOX.search(part.text) for part in found)
+    lane = any(part.type == "road" and _LANE.match(part.text) for part in found)
+    number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
+    inside = not kinds.isdisjoint(INSIDE)
+    beside = not kinds.isdisjoint(("assist", "distance"))
+    on_road = road and (number or building)
+    hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯
+    in_village = village and (
+        number or building or "village_group" in kinds or any(not p.text.endswith(("村", "社区")) for p in hamlets)
+    )
+    if on_road or in_village or building:
+        nearby = beside and not number and "village_group" not in kinds
+        if nearby and (not building or "distance" in kinds):
+            return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
+        odd = (
+            building and not number and "village_group" not in kinds and not any(map(names_itself, found)) and not latin
+        )
+        next_to = any(part.type == "assist" and _BESIDE.match(part.text) for part in found)
+        return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
+    if number:
+        return Premise("SUB_PREMISE" if inside else "PREMISE", True, False, False)
+    if road or "intersection" in kinds:
+        return Premise("ROUTE", False, True, False)
+    if village:
+        return Premise("VILLAGE", False, True, False)
+    return Premise(deepest, True, False, False)

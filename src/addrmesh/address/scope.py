@@ -1,0 +1,163 @@
+"""What of a text is one address, and whether it is one in China at all."""
+
+import re
+from collections.abc import Sequence
+
+from addrmesh.address import latin, premise
+from addrmesh.address.admin import Resolution
+from addrmesh.address.mentions import PLACES, Mention
+from addrmesh.address.premise import Part
+from addrmesh.address.types import Component
+from addrmesh.address.verdict import Fields
+
+_ADDRESS_WORDS = re.compile(
+    r"(?i)\b(?:road|rd|street|st|avenue|ave|lane|lu|jie|room|unit|flat|building|tower|district|floor|hao|no)\b"
+)
+HAN = re.compile(r"[一-鿿]")
+_COUNTRIES_HAN = re.compile(
+    r"(?:新加坡|越南|日本|东京都?|大阪|韩国|朝鲜平壤|首尔|美国|英国|法国|德国|意大利|西班牙|俄罗斯|马来西亚|泰国|曼谷|加拿大|澳大利亚|澳洲|新西兰"
+    r"|印度|印尼|印度尼西亚|菲律宾|缅甸|柬埔寨|老挝|蒙古国|迪拜|阿联酋|巴西|荷兰|瑞士|瑞典)"
+)
+_COUNTRIES = re.compile(
+    r"\b(?:USA|U\.S\.A\.?|United States|UK|United Kingdom|England|Scotland|Japan|Korea|Singapore|Malaysia|Thailand"
+    r"|Vietnam|Canada|Australia|New Zealand|Germany|Deutschland|France|Italy|Italia|Spain|España|Russia|India|Indonesia"
+    r"|Philippines|Brazil|Brasil|Netherlands|Switzerland|Sweden|UAE|Dubai|Mexico)\b"
+)
+_FOREIGN_LETTERS = re.compile(r"[぀-ヿ가-힣ᄀ-ᇿЀ-ӿ฀-๿؀-ۿ]|丁目")
+_NO_ROADS = frozenset(
+    [
+        "味道",
+        "知道",
+        "频道",
+        "报道",
+        "渠道",
+        "难道",
+        "一道",
+        "街道",
+        "公道",
+        "思路",
+        "一路",
+        "网路",
+        "哪里",
+        "这里",
+        "那里",
+    ]
+)
+
+
+def is_foreign(given: str | Fields, text: str, resolution: Resolution, mentions: Sequence[Mention]) -> bool:
+    """
+    Return whether an address is in another country.
+
+    Args:
+        given: The request's address.
+        text: The text that was tagged.
+        resolution: What the divisions in it came to.
+        mentions: The names in it.
+    """
+    if isinstance(given, Fields) and given.region_code not in (None, "", "CN", "HK", "MO", "TW"):
+        return True
+    if _FOREIGN_LETTERS.search(text):
+        return True
+    if _COUNTRIES_HAN.match(text):
+        return not any(d.level in PLACES[:2] and d.in_force for m in mentions for d in m.divisions)
+    if resolution.path or resolution.state in ("ambiguous", "conflict"):
+        return False
+    if _COUNTRIES.search(text):
+        return True
+    if not is_latin(text) or not _ADDRESS_WORDS.search(text):
+        return False
+    words = re.findall(r"[A-Za-zÀ-ÿ]{3,}", text)
+    return len([w for w in words if not _ADDRESS_WORDS.fullmatch(w) and not latin.is_pinyin(w)]) > 1
+
+
+def is_latin(text: str) -> bool:
+    """Return whether a text is written without a single Chinese character."""
+    return bool(text) and not HAN.search(text)
+
+
+def is_address(text: str, mentions: Sequence[Mention], parts: Sequence[Part]) -> bool:
+    """Return whether anything in a text names a place."""
+    if any(m.divisions or m.is_zone for m in mentions):
+        return True
+    if is_latin(text):
+        return bool(_ADDRESS_WORDS.search(text)) and bool(parts)
+    numbered = any(p.type in (*premise.NUMBERS, "village_group") for p in parts)
+    named = any(p.type in ("road", "community", "intersection") and p.text not in _NO_ROADS for p in parts)
+    return numbered or named or any(premise.sounds_like_place(p) for p in parts if premise.is_building(p))
+
+
+def first_address(text: str, components: Sequence[Component]) -> tuple[list[Component], bool]:
+    """Return the components of the first address, and whether there is another one."""
+    roads = [c.type for c in components].count("road")
+    if roads < 2 and not _goes_back(components):
+        return list(components), False
+    blocks: list[list[Component]] = [[]]
+    for component in components:
+        block = blocks[-1]
+        kinds = {c.type for c in block}
+        if component.type in PLACES and not kinds.isdisjoint(PLACES) and _has_premise(block):
+            blocks.append([])
+        elif component.type == "road" and "road" in kinds and "roadno" in kinds and block:
+            between = text[block[-1].end : component.start]
+            if any(c in between for c in ";、或和及/"):
+                blocks.append([])
+        blocks[-1].append(component)
+    merged = list(blocks[0])
+    several = False
+    for block in blocks[1:]:
+        if not _has_premise(block) or _same_place(text, merged, block):
+            merged += [c for c in block if c.type in (*PLACES, "town") or not _holds(text, merged, c)]
+        else:
+            several = True
+            break
+    return merged, several or _numbered_roads(text, merged) > 1
+
+
+def _numbered_roads(text: str, components: Sequence[Component]) -> int:
+    """Return how many roads have a number of their own; 99弄12号 goes with the road before it."""
+    roads: set[str] = set()
+    road = ""
+    for component in components:
+        if component.type == "road":
+            said = text[component.start : component.end]
+            road = road if said[0].isdigit() else said
+        elif component.type == "roadno" and road:
+            roads.add(road)
+            road = ""
+    return len(roads)
+
+
+def _goes_back(components: Sequence[Component]) -> bool:
+    """Return whether a division stands behind what is finer than one."""
+    finer = False
+    for component in components:
+        if component.type in PLACES:
+            if finer:
+                return True
+        elif component.type != "town":
+            finer = True
+    return False
+
+
+def _has_premise(block: Sequence[Component]) -> bool:
+    kinds = {c.type for c in block}
+    named = not kinds.isdisjoint(("road", "community", "poi"))
+    numbered = not kinds.isdisjoint(premise.NUMBERS) or "village_group" in kinds
+    return named and (numbered or ("poi" in kinds and not kinds.isdisjoint(("prov", "city"))))
+
+
+def _holds(text: str, block: Sequence[Component], component: Component) -> bool:
+    said = text[component.start : component.end]
+    return any(c.type == component.type and text[c.start : c.end] == said for c in block)
+
+
+def _same_place(text: str, one: Sequence[Component], other: Sequence[Component]) -> bool:
+    """Return whether two addresses may be one, said twice or in two ways: no road, number or building differs."""
+    for kind in ("road", "roadno", "houseno", "cellno", "roomno", "poi", "community"):
+        of_one = {text[c.start : c.end] for c in one if c.type == kind}
+        of_other = {text[c.start : c.end] for c in other if c.type == kind}
+        if of_one and of_other and of_one.isdisjoint(of_other):
+            return False
+    places = {text[c.start : c.end] for c in one if c.type in PLACES}
+    return all(text[c.start : c.end] in places for c in other if c.type in PLACES)

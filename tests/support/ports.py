@@ -2,20 +2,19 @@
 
 import os
 import socket
-from itertools import count
 
-_TAKEN = count()
+PAST = 32_000
+"""From here on the system hands ports out by itself."""
+
+_next = 20_000 + os.getpid() * 397 % 9_000
+"""Depends on the process, so that test runs beside each other do not meet."""
 
 
 def free_block(size: int) -> int:
-    """
-    Return the first of `size` ports in a row that are free now and nobody else in this process was given.
-
-    They lie below those the system hands out by itself, in a part that depends on the process, so that test runs
-    beside each other do not meet.
-    """
-    for attempt in range(100):
-        first = 20_000 + (os.getpid() * 397 + next(_TAKEN) * size + attempt) % 11_000
+    """Return the first of `size` ports in a row that are free now and nobody else in this process was given."""
+    global _next  # noqa: PLW0603 - ports are a thing of the whole process
+    while _next + size <= PAST:
+        first, _next = _next, _next + size
         try:
             for port in range(first, first + size):
                 with socket.socket() as listener:
@@ -23,4 +22,4 @@ def free_block(size: int) -> int:
         except OSError:
             continue
         return first
-    raise AssertionError(f"no {size} free ports in a row")
+    raise AssertionError(f"no {size} free ports in a row below {PAST}")

@@ -12,7 +12,7 @@ _next = 20_000 + os.getpid() * 397 % 9_000
 
 def free_block(size: int) -> int:
     """Return the first of `size` ports in a row that are free now and nobody else in this process was given."""
-    global _next  # noqa: PLW0603 - ports are a thing of the whole process
+    global _next
     while _next + size <= PAST:
         first, _next = _next, _next + size
         try:

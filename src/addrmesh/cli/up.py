@@ -248,7 +248,10 @@ def _next_steps(spec: "FleetSpec", *, detached: bool = False) -> str:
     url = spec.url(spec.regions[0].edge)
     end = "Stop it with: addrmesh down" if detached else "Ctrl-C stops it."
     body = """'{"address":"浙江省杭州市余杭区文一西路969号"}'"""
+    trust = f"--cacert {spec.tls.directory / 'ca.pem'} " if spec.tls else ""
+    key = "-H 'authorization: Bearer KEY' " if spec.keys.required else ""
+    how = "KEY:   addrmesh keys create --label me --scope parse --rps 50\n" if spec.keys.required else ""
     return (
-        f"\nTry:   curl -s {url}/v1/address:parse -H 'content-type: application/json' -d {body}\n"
+        f"\nTry:   curl -s {trust}{url}/v1/address:parse {key}-H 'content-type: application/json' -d {body}\n{how}"
         f"Read:  {url}/docs\n{end}"
     )

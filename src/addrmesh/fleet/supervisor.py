@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 ROUND_S = 0.5
 HARVEST_S = 1.0
+STORE_S = 2.0
+SWEEP_S = 3600.0
 RETRY_S = 1.0
 ENDPOINT_FILES = frozenset({"eds.json", "eds-own.json"})
 OBSERVATIONS = "observation/"
@@ -92,6 +94,7 @@ class Supervisor:
         self._log = structlog.get_logger()
         self._known_good = LastKnownGood(self._files.last_known_good("supervisor"))
         self._store: RedisStore | None = None
+        self._store_news: dict[str, bool] = {}
 
     async def run(self) -> NoReturn:
         """Run until cancelled."""
@@ -107,12 +110,14 @@ class Supervisor:
                 if self._store is not None:
                     tasks.create_task(self._follow(Documents(self._store, VALIDATORS)))
                     tasks.create_task(self._repeat(self._open_primary, HARVEST_S))
+                    tasks.create_task(self._repeat(self._look_after, STORE_S))
+                    tasks.create_task(self._repeat(self._store.sweep, SWEEP_S))
         finally:
             if self._store is not None:
                 await self._store.close()
         raise AssertionError("a supervisor's loops never end; this is a bug")
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], period_s: float) -> NoReturn:
+    async def _repeat(self, step: Callable[[], Awaitable[object]], period_s: float) -> NoReturn:
         """Repeat a step at its period. A store that is gone, or a file that cannot be written, is tried again."""
         failing = False
         while True:
@@ -222,6 +227,19 @@ class Supervisor:
         for region, done in report.by_region.items():
             if done.outcome is Outcome.OPENED:
                 self._log.info("primary.opened", to=region, harvested=done.records, counter_cells=done.counter_cells)
+
+    async def _look_after(self) -> None:
+        """Log when a link between stores goes down or comes back, and when some region's clock is ahead."""
+        if self._store is None:
+            return
+        status = await self._store.status()
+        news = {origin.region: origin.link_up for origin in status.origins} | {"drifting": status.drifting}
+        if news != self._store_news:
+            is_well = all(o.link_up for o in status.origins) and not status.drifting
+            say = self._log.info if is_well else self._log.warning
+            lag = {origin.region: origin.lag_seconds for origin in status.origins}
+            say("store.changed", links_up=news, lag_seconds=lag, drift_ms=status.drift_ms)
+        self._store_news = news
 
     def _install(self) -> None:
         """

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from pydantic.fields import FieldInfo
 
 from addrmesh.errors import ConfigError
+from addrmesh.yaml_file import read_yaml
 
 PREFIX = "ADDRMESH_"
 OTHER_VARIABLES = {
@@ -240,16 +240,7 @@ def _validated(values: dict[str, Any], origins: dict[str, str], problems: list[s
 
 
 def _from_file(path: Path, problems: list[str]) -> Iterable[tuple[str, Any, str]]:
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        place = f" in line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise ConfigError(f"{path}: is not YAML: {getattr(error, 'problem', error)}{place}") from error
+    document = read_yaml(path)
     if document is None:
         return []
     if not isinstance(document, dict):

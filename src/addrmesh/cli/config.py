@@ -11,6 +11,7 @@ import typer
 from addrmesh.cli import stores
 from addrmesh.cli.exits import ExitCode
 from addrmesh.errors import AddrmeshError, ConfigError
+from addrmesh.yaml_file import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from addrmesh.store.documents import Document, Documents, Revision
@@ -144,7 +145,7 @@ def edit(name: Name, reason: Reason, author: Author = None, region: Region = Non
     header = f"# {name} {before.revision if before else 'does not exist yet'}\n"
     by = author or stores.author()
     with _edited(header + (as_yaml(before.content) if before else ""), name) as text:
-        content = _parse(text, "what you have written")
+        content = parse_yaml(text, "what you have written")
         if content is None or (before and content == before.content):
             typer.echo(f"{name}: nothing was changed", err=True)
             return
@@ -303,22 +304,7 @@ async def _existing(documents: "Documents", name: str) -> "Document":
 
 
 def _read(source: str) -> Any:
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} cannot be read: {error}") from error
-    return _parse(text, source)
-
-
-def _parse(text: str, source: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{where} is not YAML: {getattr(error, 'problem', None) or error}") from error
+    return parse_yaml(sys.stdin.read(), "standard input") if source == "-" else read_yaml(Path(source))
 
 
 @contextmanager

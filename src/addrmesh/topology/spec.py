@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from addrmesh.errors import ConfigError
+from addrmesh.yaml_file import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -303,17 +304,7 @@ def read(path: Path) -> FleetSpec:
     Raises:
         ConfigError: One sentence for every mistake in the file.
     """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}: is not YAML: {getattr(error, 'problem', error)}{place}") from error
-    spec = check(document, str(path))
+    spec = check(read_yaml(path), str(path))
     here = path.parent.absolute()
     found: dict[str, Any] = {"secret_file": here / spec.secret_file}
     if spec.tls:

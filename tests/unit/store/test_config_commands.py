@@ -92,9 +92,9 @@ def test_what_the_document_does_not_allow_is_refused(store: MemoryStore) -> None
     assert isinstance(refused.exception, ConfigError)
     assert "limits" in str(refused.exception)
     broken = run("config", "set", "limits", "-", *REASON, given="a: 1\n b: 2\n")
-    assert "-, line 2 is not YAML" in str(broken.exception)
+    assert "standard input: is not YAML: mapping values are not allowed here in line 2" in str(broken.exception)
     missing = run("config", "set", "limits", "nowhere.yaml", *REASON)
-    assert "nowhere.yaml cannot be read" in str(missing.exception)
+    assert "nowhere.yaml: cannot be read" in str(missing.exception)
     assert asyncio.run(store.export()) == []
 
 

@@ -20,6 +20,7 @@ TITLES = {
     "edge": "What the edge adds",
     "gazetteer": "The gazetteer: load and look-ups",
     "validate": "Validation",
+    "mgeo": "MGeo on the CPU, one core",
     "engine": "Parts of the engine, one thread",
 }
 PACKAGES = {"fastapi": ("fastapi", "uvicorn"), "jionlp": ("jionlp",)}

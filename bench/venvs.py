@@ -32,8 +32,14 @@ PEERS = {
     "mosec": ("mosec",),
     "bentoml": ("bentoml",),
 }
-OTHERS = {"jionlp": ("jionlp",)}
-"""Not servers: a library with its own code, so it gets nothing of ours."""
+OTHERS = {
+    "jionlp": ("jionlp",),
+    "modelscope": (
+        "modelscope[framework]==1.40.2", "transformers==4.48.3", "torch==2.13.0", "datasets==4.8.4", "numpy==2.4.6",
+        "onnx==1.23.2", "onnxruntime==1.32.0",
+    ),
+}  # fmt: skip
+"""Not servers: libraries with their own code, so they get nothing of ours."""
 
 LIMIT_S = 900.0
 

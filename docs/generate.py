@@ -15,6 +15,7 @@ import typer
 from pydantic import BaseModel
 
 from addrmesh import errors
+from addrmesh.address.issues import issue_rows
 from addrmesh.cli.exits import MEANINGS, exit_code
 from addrmesh.cli.main import app
 from addrmesh.fleet.local import local_spec
@@ -35,6 +36,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/reference/settings.md": settings_page(),
         ROOT / "docs/reference/cli.md": cli_page(),
         ROOT / "docs/reference/error-codes.md": errors_page(),
+        ROOT / "docs/reference/issue-codes.md": issues_page(),
     }
 
 
@@ -185,11 +187,32 @@ def errors_page() -> str:
         "| --- | --- | --- | --- |",
         *(f"| `{kind.code}` | {kind.status} | {kind.en} | {kind.zh} |" for kind in KINDS),
         "",
-        "`code` in the `problem` of a line of `addrmesh bulk parse`:",
+        "`code` in the `problem` of a line of `addrmesh bulk`:",
         "",
         "| code | status |",
         "| --- | --- |",
         *(f"| `{code}` | {status} |" for code, status in _problem_codes()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def issues_page() -> str:
+    """Return the catalogue of what validation finds."""
+    lines = [
+        "# Issues",
+        "",
+        f"<!-- {NOTE} -->",
+        "",
+        "`code` of an issue in an answer of `address:validate`; `GET /v1/meta` lists them too.",
+        "Codes are stable, texts are not, and more codes may be added: tolerate those that you do not know.",
+        "The severity leads to the action: by default `error` to FIX, `warning` to CONFIRM, `info` to ACCEPT.",
+        "",
+        "| code | severity | meaning | zh-CN | en |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| `{code}` | {severities} | {meaning} | {zh} | {en} |"
+            for code, severities, meaning, zh, en in issue_rows()
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,9 @@
 """
-A ModelScope hub on loopback, for one model: the two requests its client makes, with the fields that it reads.
+A ModelScope hub on loopback, for one model: what the client of modelscope 1.40.2 asks, with the fields that it reads.
 
-Recorded from modelscope 1.40.2 against a server that answered 404: `GET /api/v1/models/<id>/repo/files` for the list
-with sizes and digests, then `GET /api/v1/models/<id>/repo?Revision=…&FilePath=…` for each file, with `Range` when a
-part is there already.
+`GET /api/v1/models/<id>/repo/files` for the list with sizes and digests, then
+`GET /api/v1/models/<id>/repo?Revision=…&FilePath=…` for each file, with `Range` when a part is there already. It also
+asks whether a network of its own is near; 404 means no.
 """
 
 import hashlib

@@ -38,7 +38,7 @@ _GIVEN = rf"(?:[{_HAN}]{{1,2}}|[*xX某]{{1,3}})"
 _PERSON = re.compile(
     rf"(?:(?:{_DOUBLE})[{_HAN}*]{{1,2}}|[{_SURNAMES}](?:{_GIVEN})?(?:{_TITLE})|[{_SURNAMES}]{_GIVEN})\Z"
 )
-_TITLED = re.compile(rf"(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE})\Z")
+_TITLED = re.compile(rf"(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE})\Z|[{_HAN}](?:先生|女士|小姐|太太)\Z")
 _PLACE_END = frozenset("省市区县镇乡村路街巷道弄号室楼栋幢层座元苑园城府庄厦店场校院站组队屯里湾坊")
 _LATIN_PERSON = re.compile(r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){1,2}\Z")
 
@@ -62,8 +62,11 @@ _NAMED = re.compile(
     rf"(?P<v>[{_HAN}·]{{2,4}}|[{_HAN}][*xX某]{{1,3}}"
     r"|[A-Z][a-z]+(?: [A-Z][a-z]+)*)(?![一-鿿])"
 )
+_LEVEL = "省份?|城市|区县|县区|市|区|县|街道|乡镇|镇|村|详细地址|详细信息|门牌号?|楼栋|房号"
 _LABEL = re.compile(
-    r"(?:我的?|我们)?(?:收货|收件)?地址(?:是|为)[::]?|(?:(?:详细|收货|收件|寄件|寄货|发货|家庭|公司|联系)?地址|(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?"
+    rf"(?<![{_HAN}])(?:{_LEVEL})[::](?!\d)|(?:(?<=\s)|^)(?:省份|城市|区县|县区|街道|乡镇|(?:详细|收货|收件)?地址)(?=\s)"
+    r"|(?:现在?|新)?的?(?:收货|收件)?地址(?:改|变|换)?(?:成|为|到|是)?[::]"
+    r"|(?:我的?|我们)?(?:收货|收件)?地址(?:是|为)[::]?|(?:(?:详细|收货|收件|寄件|寄货|发货|家庭|公司|联系)?地址|(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?"
     r"|(?:我的?|我们)?(?:收货|收件)?地址(?:是|为)"
     r"|(?<![一-鿿])(?:家|公司|单位|学校|地点))[::]"
 )
@@ -194,7 +197,9 @@ def _name_behind(text: str, start: int) -> tuple[int, int, int] | None:
 
 def is_person(text: str) -> bool:
     """Return whether a word that stands alone is a person's name rather than a place's."""
-    if _TITLED.match(text) or "*" in text:
+    if _TITLED.match(text):
+        return True
+    if "*" in text:
         return bool(_PERSON.match(text))
     if not 2 <= len(text) <= 4 or text[-1] in _PLACE_END or not _PERSON.match(text):
         return False

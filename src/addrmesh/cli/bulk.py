@@ -7,44 +7,77 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from addrmesh.address.normalize import normalize_within
-from addrmesh.address.wire import ParseResult, to_wire
 from addrmesh.cli import model
 from addrmesh.cli.exits import ExitCode
 from addrmesh.cli.records import Input, Problem, Record, problem
 from addrmesh.cli.results import Output, Progress, open_output
+from addrmesh.cli.validate import Hint, Lang, MinGranularity, Style, options_of, request_of
 from addrmesh.errors import AddrmeshError, ConfigError, InvalidText, RequestError, TextTooLong
 
 if TYPE_CHECKING:
+    from addrmesh.address.questions import Question
     from addrmesh.inference.engine import Engine
+    from addrmesh.inference.release import Release
 
-app = typer.Typer(help="Parse files of addresses.", no_args_is_help=True)
+app = typer.Typer(help="Parse, validate or compare files of addresses.", no_args_is_help=True)
 
 CHUNK_LINES = 128
 """Results are written this many at a time: enough to keep the model busy, little to repeat after a crash."""
 
+Source = Annotated[str, typer.Argument(metavar="IN", help="CSV with a header, or NDJSON; - is stdin.")]
+OutputPath = Annotated[
+    str, typer.Option("--output", "-o", metavar="OUT", help="NDJSON file for the results; - is stdout.")
+]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Column, or NDJSON key, with the address; needed when the header does not tell."),
+]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of IN, such as gb18030.", show_default="utf-8")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last complete line of OUT.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Write over OUT; with --resume, go on although it was made from something else."),
+]
+ReleasePath = Annotated[
+    Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document on stdout.")]
 
-class Parsed(msgspec.Struct, frozen=True, gc=False):
-    """A line of the output whose address was parsed."""
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """A line of the output with an answer."""
 
     id: msgspec.Raw
     line: int
     status: int
-    result: ParseResult
+    result: Any
 
 
-class NotParsed(msgspec.Struct, frozen=True, gc=False):
-    """A line of the output whose address was not parsed, and why."""
+class NotAnswered(msgspec.Struct, frozen=True, gc=False):
+    """A line of the output without an answer, and why."""
 
     id: msgspec.Raw
     line: int
     status: int
     problem: Problem
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of each line."""
+
+    done: str
+    """What has been done to it then, in a word."""
+    question: "Callable[[Record, int], Question]"
+    """Make a record and a limit of code points a question; InvalidText or TextTooLong if it is none."""
+    depends_on: str = ""
+    """Everything but release and input that the answers depend on."""
+    pairs: bool = False
 
 
 @dataclass
@@ -61,7 +94,7 @@ class Summary:
 @app.callback()
 def bulk() -> None:
     """
-    Parse files of addresses.
+    Parse, validate or compare files of addresses.
 
     Example: addrmesh bulk parse orders.csv -o parsed.ndjson
     """
@@ -69,63 +102,142 @@ def bulk() -> None:
 
 @app.command("parse")
 def parse_file(
-    source: Annotated[str, typer.Argument(metavar="IN", help="CSV with a header, or NDJSON; - is stdin.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="OUT", help="NDJSON file for the results; - is stdout.")
-    ] = "-",
-    column: Annotated[
-        str | None,
-        typer.Option(help="Column, or NDJSON key, with the address; needed when the header does not tell."),
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of IN, such as gb18030.", show_default="utf-8")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last complete line of OUT.")] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Write over OUT; with --resume, go on although it was made from something else."),
-    ] = False,
-    release: Annotated[
-        Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document on stdout.")] = False,
+    source: Source,
+    output: OutputPath = "-",
+    column: Column = None,
+    encoding: Encoding = None,
+    resume: Resume = False,
+    force: Force = False,
+    release: ReleasePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """
     Parse every address of a file; a line that cannot be parsed becomes a problem in its place.
 
     Example: addrmesh bulk parse orders.csv -o parsed.ndjson --column 收货地址 --resume
     """
-    to_stdout = output == "-"
-    if to_stdout and (as_json or resume):
-        raise ConfigError(f"{'--json' if as_json else '--resume'} needs a file for the results: -o OUT")
-    if (
-        source != "-"
-        and not to_stdout
-        and Path(output).exists()
-        and Path(source).exists()
-        and Path(source).samefile(output)
-    ):
-        raise ConfigError(f"{output}: is the input; choose another name for the results")
-    opened = model.find_release(release)
-    with closing(Input(source, column=column, encoding=encoding)) as records:
-        progress = Progress(1, opened.id, records.fingerprint, column, records.encoding)
-        with closing(
-            Output(sys.stdout.fileno(), owned=False)
-            if to_stdout
-            else open_output(Path(output), progress, resume=resume, force=force)
-        ) as results:
-            started = time.monotonic()
-            summary = Summary()
-            try:
-                with closing(model.load(opened)) as engine, _progress_bar(records) as show:
-                    run(records.records(), results, engine, summary, show)
-            except BrokenPipeError:
-                raise
-            except (KeyboardInterrupt, OSError, AddrmeshError) as error:
-                _explain_stop(error, summary, output)
-                raise typer.Exit(
-                    ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAILED
-                ) from error
-    elapsed_s = time.monotonic() - started
-    _print_summary(summary, elapsed_s, opened.id, output, as_json=as_json)
+    opened = Opened(source, output, column, encoding, resume, force, release, as_json)
+    opened.work(PARSE)
+
+
+@app.command("validate")
+def validate_file(
+    source: Source,
+    output: OutputPath = "-",
+    column: Column = None,
+    encoding: Encoding = None,
+    hint: Hint = None,
+    style: Style = "mca",
+    min_granularity: MinGranularity = "PREMISE",
+    language: Lang = "zh-CN",
+    resume: Resume = False,
+    force: Force = False,
+    release: ReleasePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Judge every address of a file; a bad address is FIX, a line that is none becomes a problem in its place.
+
+    Example: addrmesh bulk validate orders.csv -o judged.ndjson --column 收货地址 --resume
+    """
+    from addrmesh.address.divisions import version
+    from addrmesh.address.questions import Validation
+
+    options = options_of(hint, style, min_granularity, language)
+    task = Task(
+        "validated",
+        lambda record, limit: Validation.of(request_of(record.address, *options), limit),
+        f"{version()} {hint} {style} {min_granularity} {language}",
+    )
+    Opened(source, output, column, encoding, resume, force, release, as_json).work(task)
+
+
+@app.command("match")
+def match_file(
+    source: Source,
+    output: OutputPath = "-",
+    encoding: Encoding = None,
+    resume: Resume = False,
+    force: Force = False,
+    release: ReleasePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Compare the addresses `a` and `b` of every line of a file; the answer is `result.label`.
+
+    Example: addrmesh bulk match pairs.ndjson -o compared.ndjson
+    """
+    from addrmesh.address.divisions import version
+    from addrmesh.address.match_model import MODEL_VERSION
+    from addrmesh.address.questions import Matching
+
+    task = Task(
+        "compared",
+        lambda record, limit: Matching.of(record.address, record.other, limit),
+        f"{version()} {MODEL_VERSION}",
+        pairs=True,
+    )
+    Opened(source, output, None, encoding, resume, force, release, as_json).work(task)
+
+
+def _parsing(record: Record, limit: int) -> "Question":
+    from addrmesh.address.questions import Parsing
+
+    return Parsing.of(record.address, limit)
+
+
+PARSE = Task("parsed", _parsing)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The command line of a run."""
+
+    source: str
+    output: str
+    column: str | None
+    encoding: str | None
+    resume: bool
+    force: bool
+    release: Path | None
+    as_json: bool
+
+    def work(self, task: Task) -> None:
+        """Do it, and say what was done."""
+        to_stdout = self.output == "-"
+        if to_stdout and (self.as_json or self.resume):
+            raise ConfigError(f"{'--json' if self.as_json else '--resume'} needs a file for the results: -o OUT")
+        self._spare_the_input()
+        opened = model.find_release(self.release)
+        with closing(Input(self.source, column=self.column, encoding=self.encoding, pairs=task.pairs)) as records:
+            asked = f"{task.done} {task.depends_on}" if task.depends_on else "parse"
+            progress = Progress(1, opened.id, records.fingerprint, self.column, records.encoding, asked)
+            with closing(
+                Output(sys.stdout.fileno(), owned=False)
+                if to_stdout
+                else open_output(Path(self.output), progress, resume=self.resume, force=self.force)
+            ) as results:
+                started = time.monotonic()
+                summary = Summary()
+                try:
+                    with closing(model.load(opened)) as engine, _progress_bar(records, task) as show:
+                        run(records.records(), results, engine, summary, show, task)
+                except BrokenPipeError:
+                    raise
+                except (KeyboardInterrupt, OSError, AddrmeshError) as error:
+                    _explain_stop(error, summary, self.output)
+                    raise typer.Exit(
+                        ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAILED
+                    ) from error
+        elapsed_s = time.monotonic() - started
+        _print_summary(summary, elapsed_s, opened, task, self.output, as_json=self.as_json)
+
+    def _spare_the_input(self) -> None:
+        source, output = Path(self.source), Path(self.output)
+        if "-" in (self.source, self.output) or not (source.exists() and output.exists()):
+            return
+        if source.samefile(output):
+            raise ConfigError(f"{output}: is the input; choose another name for the results")
 
 
 def run(
@@ -134,6 +246,7 @@ def run(
     engine: "Engine",
     summary: Summary,
     show: Callable[[Summary], None] = lambda _: None,
+    task: Task = PARSE,
 ) -> None:
     """
     Answer the records in order and write each chunk when it is complete.
@@ -144,6 +257,7 @@ def run(
         engine: Must be of the release that made what `output` holds.
         summary: Counts what has been written; right also when this raises.
         show: Called after each chunk.
+        task: What is asked of each record.
     """
     encode = msgspec.json.Encoder().encode_lines
     limit = engine.release.manifest.limits.max_code_points
@@ -155,9 +269,9 @@ def run(
         return
     chunk = [record, *islice(records, CHUNK_LINES - 1)]
     while chunk:
-        answers = _answer(chunk, engine, limit)
+        answers = _answer(chunk, engine, limit, task)
         output.write(encode(answers))
-        failed = sum(type(answer) is NotParsed for answer in answers)
+        failed = sum(type(answer) is NotAnswered for answer in answers)
         summary.failed += failed
         summary.ok += len(answers) - failed
         summary.last_line = chunk[-1].line
@@ -165,25 +279,27 @@ def run(
         chunk = list(islice(records, CHUNK_LINES))
 
 
-def _answer(chunk: list[Record], engine: "Engine", limit: int) -> list[Parsed | NotParsed]:
-    answers: list[Parsed | NotParsed | None] = []
-    waiting, texts = [], []
+def _answer(chunk: list[Record], engine: "Engine", limit: int, task: Task) -> list[Answered | NotAnswered]:
+    answers: list[Answered | NotAnswered | None] = []
+    waiting: list[tuple[int, Record, Question]] = []
+    texts: list[str] = []
     for at, record in enumerate(chunk):
-        line, id_, address, trouble = record
+        trouble = record.problem
         if trouble is None:
             try:
-                canonical = normalize_within(address, limit)
+                question = task.question(record, limit)
             except RequestError as error:
                 trouble = _as_problem(error)
             else:
-                waiting.append((at, id_, line, address, canonical))
-                texts.append(canonical.text)
+                waiting.append((at, record, question))
+                texts += question.texts
                 answers.append(None)
                 continue
-        answers.append(NotParsed(id_, line, trouble.status, trouble))
-    if texts:
-        for (at, id_, line, address, canonical), found in zip(waiting, engine.predict(texts), strict=True):
-            answers[at] = Parsed(id_, line, 200, to_wire(address, canonical, found))
+        answers.append(NotAnswered(record.id, record.line, trouble.status, trouble))
+    found = iter(engine.predict(texts) if texts else ())
+    for at, record, question in waiting:
+        result = question.answer([next(found) for _ in question.texts])
+        answers[at] = Answered(record.id, record.line, 200, result)
     return answers  # type: ignore[return-value] # every None has been replaced
 
 
@@ -198,7 +314,7 @@ def _as_problem(error: RequestError) -> Problem:
 
 
 @contextmanager
-def _progress_bar(records: Input) -> Iterator[Callable[[Summary], None]]:
+def _progress_bar(records: Input, task: Task) -> Iterator[Callable[[Summary], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -208,13 +324,13 @@ def _progress_bar(records: Input) -> Iterator[Callable[[Summary], None]]:
     columns = [BarColumn(), TaskProgressColumn()] if records.size_bytes else []
     bar = Progress(
         *columns,
-        TextColumn("{task.fields[done]:,} addresses  {task.fields[rate]:,.0f}/s"),
+        TextColumn(f"{{task.fields[done]:,}} {_things(task)}  {{task.fields[rate]:,.0f}}/s"),
         *([TimeRemainingColumn()] if records.size_bytes else []),
         console=Console(stderr=True),
         auto_refresh=False,
         transient=True,
     )
-    task = bar.add_task("parse", total=records.size_bytes, done=0, rate=0.0)
+    bar_task = bar.add_task("bulk", total=records.size_bytes, done=0, rate=0.0)
     started = shown = time.monotonic()
 
     def show(summary: Summary) -> None:
@@ -225,10 +341,14 @@ def _progress_bar(records: Input) -> Iterator[Callable[[Summary], None]]:
         shown = now
         done = summary.ok + summary.failed
         read = records.read_bytes if records.size_bytes else None
-        bar.update(task, completed=read, done=done, rate=done / (now - started), refresh=True)
+        bar.update(bar_task, completed=read, done=done, rate=done / (now - started), refresh=True)
 
     with bar:
         yield show
+
+
+def _things(task: Task) -> str:
+    return "pairs" if task.pairs else "addresses"
 
 
 def _explain_stop(error: BaseException, summary: Summary, output: str) -> None:
@@ -244,20 +364,22 @@ def _explain_stop(error: BaseException, summary: Summary, output: str) -> None:
     sys.stderr.write(f"{why}; {kept}{how}\n")
 
 
-def _print_summary(summary: Summary, elapsed_s: float, release: str, output: str, *, as_json: bool) -> None:
+def _print_summary(
+    summary: Summary, elapsed_s: float, release: "Release", task: Task, output: str, *, as_json: bool
+) -> None:
     lines = summary.ok + summary.failed
     rate = lines / elapsed_s if elapsed_s else 0.0
     before = f", {summary.skipped:,} were done before" if summary.skipped else ""
     place = "" if output == "-" else f"; results in {output}"
     sys.stderr.write(
-        f"{lines:,} addresses: {summary.ok:,} parsed, {summary.failed:,} not{before}; "
-        f"{elapsed_s:.1f} s, {rate:,.0f}/s; release {release}{place}\n"
+        f"{lines:,} {_things(task)}: {summary.ok:,} {task.done}, {summary.failed:,} not{before}; "
+        f"{elapsed_s:.1f} s, {rate:,.0f}/s; release {release.id}{place}\n"
     )
     if as_json:
         from addrmesh.cli.document import print_document
 
         print_document(
-            release=release,
+            release=release.id,
             output=output,
             ok=summary.ok,
             failed=summary.failed,

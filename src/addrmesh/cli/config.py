@@ -11,7 +11,6 @@ import typer
 from addrmesh.cli import stores
 from addrmesh.cli.exits import ExitCode
 from addrmesh.errors import AddrmeshError, ConfigError
-from addrmesh.yaml_file import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from addrmesh.store.documents import Document, Documents, Revision
@@ -140,6 +139,7 @@ def edit(name: Name, reason: Reason, author: Author = None, region: Region = Non
     Example: addrmesh config edit traffic --reason 'drain n2'
     """
     from addrmesh.store.documents import as_yaml
+    from addrmesh.yaml_file import parse_yaml
 
     before = _ask(region, lambda documents: documents.get(name))
     header = f"# {name} {before.revision if before else 'does not exist yet'}\n"
@@ -304,6 +304,8 @@ async def _existing(documents: "Documents", name: str) -> "Document":
 
 
 def _read(source: str) -> Any:
+    from addrmesh.yaml_file import parse_yaml, read_yaml
+
     return parse_yaml(sys.stdin.read(), "standard input") if source == "-" else read_yaml(Path(source))
 
 

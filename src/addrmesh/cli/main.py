@@ -15,9 +15,12 @@ from addrmesh.cli import (
     bulk,
     certs,
     config,
+    corrections,
     divisions,
+    evaluate,
     fleet,
     keys,
+    match,
     node,
     parse,
     release,
@@ -25,6 +28,7 @@ from addrmesh.cli import (
     supervisor,
     traffic,
     up,
+    validate,
 )
 from addrmesh.cli.exits import ExitCode, exit_code
 from addrmesh.errors import AddrmeshError
@@ -36,6 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("parse")(parse.parse)
+app.command("validate")(validate.validate)
+app.command("match")(match.match)
 app.add_typer(bulk.app, name="bulk")
 app.command("divisions")(divisions.divisions)
 app.command("up")(up.up)
@@ -47,8 +53,10 @@ app.add_typer(fleet.app, name="fleet")
 app.add_typer(node.app, name="node")
 app.add_typer(supervisor.app, name="supervisor")
 app.add_typer(release.app, name="release")
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(config.app, name="config")
 app.add_typer(store.app, name="store")
+app.add_typer(corrections.app, name="corrections")
 app.add_typer(keys.app, name="keys")
 app.add_typer(certs.app, name="certs")
 
@@ -67,7 +75,7 @@ def addrmesh(
     ] = False,
 ) -> None:
     """
-    Parse Chinese addresses, alone, in files or as a service; offline.
+    Parse, validate and compare Chinese addresses, alone, in files or as a service; offline.
 
     Example: addrmesh parse 浙江省杭州市余杭区文一西路969号
     """

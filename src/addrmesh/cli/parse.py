@@ -6,8 +6,6 @@ It answers from a cold process while someone waits, so it imports little: no ser
 
 import os
 import sys
-import unicodedata
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +15,8 @@ import typer
 from addrmesh.address.normalize import normalize_within
 from addrmesh.address.types import COMPONENT_TYPES, TYPE_NAMES
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
-from addrmesh.cli import model
+from addrmesh.cli import model, terminal
+from addrmesh.cli.terminal import aligned, visible
 from addrmesh.errors import InvalidText, RequestError
 
 COLORS = (160, 166, 136, 142, 106, 70, 35, 37, 38, 33, 63, 99, 135, 171, 168, 131, 102, 67)
@@ -45,7 +44,7 @@ def parse(
     """
     opened = model.find_release(release)
     canonicals = []
-    addresses = list(_addresses(text))
+    addresses = list(terminal.addresses(text))
     for number, address in enumerate(addresses, 1):
         try:
             canonicals.append(normalize_within(address, opened.manifest.limits.max_code_points))
@@ -67,59 +66,31 @@ def parse(
         sys.stdout.write("\n".join(map(_table, results)))
 
 
-def _addresses(arguments: list[str] | None) -> Iterator[str]:
-    if arguments:
-        # Bytes of an argument that are not UTF-8 arrive as lone surrogates, which cannot be printed.
-        yield from (a.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for a in arguments)
-    elif sys.stdin.isatty():
-        raise typer.BadParameter("give an address, or pipe one per line into stdin", param_hint="TEXT")
-    else:
-        for line in sys.stdin.buffer:
-            if line.strip():
-                yield line.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
-
-
 def _picture(address: str, result: ParseResult) -> str:
     """Return the address with its components coloured, above the table whose marks have the same colours."""
     pieces, done = [], 0
     for c in result.components:
         start, end = c.span
-        pieces += [_visible(address[done:start]), _colored(c.type, _visible(address[start:end]))]
+        pieces += [visible(address[done:start]), _colored(c.type, visible(address[start:end]))]
         done = end
-    return "".join(pieces) + _visible(address[done:]) + "\n" + _table(result, mark="■ ", color=True)
+    return "".join(pieces) + visible(address[done:]) + "\n" + _table(result, mark="■ ", color=True)
 
 
 def _plain_picture(address: str, result: ParseResult) -> str:
-    return _visible(address) + "\n" + _table(result)
+    return visible(address) + "\n" + _table(result)
 
 
 def _colored(type_: str, text: str) -> str:
     return f"\x1b[1;38;5;{COLOR_BY_TYPE[type_]}m{text}\x1b[0m"
 
 
-def _visible(text: str) -> str:
-    """Blank out what would move the cursor or turn the line around."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
-
-
 def _table(result: ParseResult, *, mark: str = "", color: bool = False) -> str:
     if not result.components:
         return "no component found\n"
     rows = [("type", "名称", "text", "confidence")]
-    rows += [(c.type, TYPE_NAMES[c.type][0], _visible(c.text), f"{c.confidence:.2f}") for c in result.components]
-    widths = [max(_columns(row[i]) for row in rows) for i in range(3)]
+    rows += [(c.type, TYPE_NAMES[c.type][0], visible(c.text), f"{c.confidence:.2f}") for c in result.components]
     lines = []
-    for row, component in zip(rows, [None, *result.components], strict=True):
-        cells = [cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=False)]
-        line = "  ".join([*cells, row[3]])
-        if color and component:
-            line = _colored(component.type, mark) + line
-        elif mark:
-            line = " " * len(mark) + line
-        lines.append(line + "\n")
+    for line, component in zip(aligned(rows), [None, *result.components], strict=True):
+        begin = _colored(component.type, mark) if color and component else " " * len(mark)
+        lines.append(begin + line + "\n")
     return "".join(lines)
-
-
-def _columns(text: str) -> int:
-    """Return how many terminal columns a text takes."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

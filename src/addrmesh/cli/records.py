@@ -1,5 +1,5 @@
 """
-The input of `addrmesh bulk parse`: CSV or NDJSON, read as a stream, one `Record` per address.
+The input of `addrmesh bulk`: CSV or NDJSON, read as a stream, one `Record` per address, or per pair of addresses.
 
 A line that cannot be read is a record with a problem, and reading goes on. Only what makes the whole input
 unusable (its encoding, no column with addresses) is a ConfigError, raised before the first record.
@@ -24,6 +24,9 @@ ADDRESS_COLUMNS = frozenset(
 """Header names that mean "the address is here"."""
 
 ID_COLUMNS = frozenset(("id", "编号", "订单号"))
+PAIR = ("a", "b")
+"""Columns, or NDJSON keys, of two addresses that are to be compared."""
+
 HEAD_BYTES = 1 << 16
 """How much of the input is looked at to find out what it is."""
 MAX_LINE_BYTES = 1 << 20
@@ -55,19 +58,29 @@ class Record(NamedTuple):
     """The caller's own id as JSON; `null` when there is none."""
     address: str
     problem: Problem | None = None
+    other: str = ""
+    """The second address, where pairs are read."""
 
 
 class Input:
     """An opened input whose format is known."""
 
-    def __init__(self, path: str, *, column: str | None = None, encoding: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, column: str | None = None, encoding: str | None = None, pairs: bool = False
+    ) -> None:
         """
         Open `path` (`-` is stdin) and look at its beginning.
+
+        Args:
+            path: Of the file.
+            column: Which one holds the address, when the header does not tell.
+            encoding: Of the file, UTF-8 if None.
+            pairs: Whether to read two addresses from each line, `PAIR`.
 
         Raises:
             ConfigError: It cannot be read, is not in `encoding`, or its addresses cannot be found.
         """
-        self._path, self._column = path, column
+        self._path, self._columns = path, PAIR if pairs else (column,)
         try:
             self._raw = io.FileIO(sys.stdin.fileno(), closefd=False) if path == "-" else io.FileIO(path)
         except OSError as error:
@@ -113,10 +126,11 @@ class Input:
         self._open.close()
 
     def _ndjson(self) -> Iterator[Record]:
+        names = [name or "address" for name in self._columns]
         line_type = msgspec.defstruct(
             "Line",
-            [("address", str), ("id", msgspec.Raw, NOT_AN_ID)],
-            rename={"address": self._column} if self._column else None,
+            [*((key, str) for key in PAIR[: len(names)]), ("id", msgspec.Raw, NOT_AN_ID)],
+            rename=dict(zip(PAIR, names, strict=False)),
             gc=False,
         )
         return self._ndjson_records(msgspec.json.Decoder(line_type).decode)
@@ -139,7 +153,7 @@ class Input:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 yield Record(number, NOT_AN_ID, "", problem(400, "invalid-json", "Not JSON", _reason(error)))
             else:
-                yield Record(number, parsed.id, parsed.address)
+                yield Record(number, parsed.id, parsed.a, other=parsed.b if len(self._columns) > 1 else "")
 
     def _csv(self) -> Iterator[Record]:
         self._open = text = io.TextIOWrapper(self._buffered, self.encoding, errors="surrogateescape", newline="")
@@ -152,12 +166,12 @@ class Input:
             header = [name.strip() for name in next(rows)]
         except (csv.Error, StopIteration) as error:
             raise ConfigError(f"{self._path}: the header cannot be read ({error})") from error
-        at = _address_column(self._path, header, self._column)
+        at = [_address_column(self._path, header, column) for column in self._columns]
         id_at = next((i for i, name in enumerate(header) if name.casefold() in ID_COLUMNS), None)
         return _csv_records(rows, at, id_at, len(header))
 
 
-def _csv_records(rows, at: int, id_at: int | None, width: int) -> Iterator[Record]:  # type: ignore[no-untyped-def]
+def _csv_records(rows, at: list[int], id_at: int | None, width: int) -> Iterator[Record]:  # type: ignore[no-untyped-def]
     encode = msgspec.json.Encoder().encode
     line = rows.line_num + 1
     while True:
@@ -177,15 +191,16 @@ def _csv_records(rows, at: int, id_at: int | None, width: int) -> Iterator[Recor
 def _csv_record(row, line, at, id_at, width, encode) -> Record:  # type: ignore[no-untyped-def]
     try:
         id_ = NOT_AN_ID if id_at is None else msgspec.Raw(encode(row[id_at]))
-        address = row[at]
-        address.encode()  # fails on what `surrogateescape` let through; faster than looking for it
+        texts = [row[column] for column in at]
+        for text in texts:
+            text.encode()  # fails on what `surrogateescape` let through; faster than looking for it
     except IndexError:
         detail = f"the row has {len(row)} columns, the header has {width}"
         return Record(line, NOT_AN_ID, "", problem(422, "validation-failed", "Column missing", detail))
     except UnicodeEncodeError:
         detail = "the row holds bytes that are not in the encoding of the input"
         return Record(line, NOT_AN_ID, "", problem(400, "invalid-encoding", "Not text", detail))
-    return Record(line, id_, address)
+    return Record(line, id_, texts[0], other=texts[1] if len(texts) > 1 else "")
 
 
 def _encoding(path: str, head: bytes, wanted: str | None) -> str:

@@ -1,16 +1,20 @@
-"""`addrmesh release`: what a model is made of, and whether it is still that."""
+"""`addrmesh release`: build one from a checkpoint; what it is made of, and whether it is still that."""
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from addrmesh.address.normalize import normalize_within
 from addrmesh.cli import model
 from addrmesh.cli.exits import ExitCode
+from addrmesh.errors import ConfigError, Refused
 
-app = typer.Typer(help="Look at a release of the model.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from addrmesh.inference.release import Release
+
+app = typer.Typer(help="Build, look at and check releases of a model.", no_args_is_help=True)
 
 ReleasePath = Annotated[
     Path | None,
@@ -21,10 +25,63 @@ ReleasePath = Annotated[
 @app.callback()
 def release() -> None:
     """
-    Look at a release of the model.
+    Build, look at and check releases of a model.
 
     Example: addrmesh release verify /srv/releases/addrmesh-small
     """
+
+
+@app.command()
+def pull(
+    model_id: Annotated[
+        str, typer.Argument(help="ModelScope id, such as iic/mgeo_geographic_elements_tagging_chinese_base.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the checkpoint's files.")],
+    revision: Annotated[str | None, typer.Option(help="Tag or branch on the hub.", show_default="the hub's")] = None,
+) -> None:
+    """
+    Fetch a checkpoint from ModelScope without building it, to carry it to a machine without network.
+
+    Example: addrmesh release pull iic/mgeo_geographic_elements_tagging_chinese_base -o mgeo
+    """
+    from addrmesh.inference.mgeo.hub import fetch
+
+    typer.echo(f"fetched to {fetch(model_id, out, revision=revision)}")
+
+
+@app.command()
+def build(
+    source: Annotated[str, typer.Option("--from", help="Directory of an MGeo checkpoint, or its ModelScope id.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the release; its last part is the name.")],
+    revision: Annotated[str | None, typer.Option(help="Tag or branch on the hub.", show_default="the hub's")] = None,
+    precision: Annotated[
+        Literal["fp32", "int8"], typer.Option(help="int8 is three times as fast; fp32 is the reference.")
+    ] = "int8",
+    decoding: Annotated[
+        Literal["strict", "compatible"],
+        typer.Option(help="compatible gives the spans of ModelScope's pipeline, with its defects."),
+    ] = "strict",
+    sha256: Annotated[str | None, typer.Option(help="What pytorch_model.bin must be.", show_default=False)] = None,
+) -> None:
+    """
+    Build a release from an MGeo checkpoint; needs the extra `mgeo`.
+
+    Example: addrmesh release build --from iic/mgeo_geographic_elements_tagging_chinese_base -o /srv/releases/mgeo
+    """
+    from addrmesh.inference.build import build_release
+    from addrmesh.inference.mgeo.hub import fetch, is_model_id
+
+    if out.exists():
+        raise Refused(f"{out} exists; name a directory that does not, or remove it")
+    folder = Path(source)
+    origin = None
+    if not folder.is_dir():
+        if not is_model_id(source):
+            raise ConfigError(f"--from {source} is neither a directory nor a ModelScope id (owner/name)")
+        folder = fetch(source, revision=revision)
+        origin = f"{source}@{revision or 'default'}"
+    release = build_release(folder, out, precision=precision, decoding=decoding, origin=origin, sha256=sha256)
+    typer.echo(f"{release.id}: {release.manifest.task}, {precision}, in {out}; addrmesh release verify {out}")
 
 
 @app.command()
@@ -47,11 +104,12 @@ def show(
         return
     manifest = msgspec.structs.asdict(opened.manifest)
     typer.echo(f"release             {opened.id}\npath                {opened.path}")
-    for key in ("task", "family", "source", "precision", "created", "licence", "gazetteer_version"):
+    for key in ("task", "family", "source", "precision", "decoding", "created", "licence", "gazetteer_version"):
         typer.echo(f"{key:18}  {manifest[key]}")
     typer.echo(f"max_code_points     {opened.manifest.limits.max_code_points}")
     types = dict.fromkeys(tag.partition("-")[2] for tag in opened.manifest.tags if "-" in tag)
-    typer.echo(f"components          {' '.join(types)}")
+    what, names = ("components", tuple(types)) if types else ("labels", opened.manifest.tags)
+    typer.echo(f"{what:18}  {' '.join(names)}")
     for name, entry in sorted(opened.manifest.files.items()):
         typer.echo(f"file                {entry.sha256[:12]}  {entry.bytes:>10,} bytes  {name}")
 
@@ -64,24 +122,35 @@ def verify(path: ReleasePath = None) -> None:
     Example: addrmesh release verify /srv/releases/addrmesh-small
     """
     opened = model.find_release(path)
-    limit = opened.manifest.limits.max_code_points
-    probes = opened.probes()
-    texts = [normalize_within(probe.address, limit).text for probe in probes]
-    with closing(model.load(opened)) as engine:
-        answers = engine.predict(texts)
-    differing = [
-        number
-        for number, (probe, answer) in enumerate(zip(probes, answers, strict=True), 1)
-        if [(c.type, c.start, c.end) for c in answer] != probe.components
-    ]
+    pairs = opened.manifest.task in ("entity-alignment", "rerank")
+    expected, answers = (_pair_answers if pairs else _answers)(opened)
+    differing = [n for n, (want, got) in enumerate(zip(expected, answers, strict=True), 1) if want != got]
     if differing:
         numbers = ", ".join(map(str, differing[:10])) + (", …" if len(differing) > 10 else "")
         typer.echo(
-            f"{opened.id}: {len(differing)} of {len(probes)} probes are answered differently: {numbers}",
+            f"{opened.id}: {len(differing)} of {len(expected)} probes are answered differently: {numbers}",
             err=True,
         )
         typer.echo("This machine does not run the model as it was meant; do not serve it from here.", err=True)
         raise typer.Exit(ExitCode.DIFFERENT)
     typer.echo(
-        f"{opened.id}: {len(opened.manifest.files)} files are intact, {len(probes)} probes are answered as expected"
+        f"{opened.id}: {len(opened.manifest.files)} files are intact, {len(expected)} probes are answered as expected"
     )
+
+
+def _answers(release: "Release") -> tuple[list[Any], list[Any]]:
+    probes = release.probes()
+    texts = [normalize_within(probe.address, release.manifest.limits.max_code_points).text for probe in probes]
+    with closing(model.load(release)) as engine:
+        found = engine.predict(texts)
+    return [p.components for p in probes], [[(c.type, c.start, c.end) for c in answer] for answer in found]
+
+
+def _pair_answers(release: "Release") -> tuple[list[Any], list[Any]]:
+    from addrmesh.inference.build import rounded
+    from addrmesh.inference.mgeo.engine import PairScorer
+
+    probes = release.pair_probes()
+    with closing(PairScorer(release)) as scorer:
+        found = scorer.score([(probe.first, probe.second) for probe in probes])
+    return [probe.scores for probe in probes], list(map(rounded, found))

@@ -1,5 +1,5 @@
 """
-The output of `addrmesh bulk parse`: one line per record, appended and complete as far as it goes.
+The output of `addrmesh bulk`: one line per record, appended and complete as far as it goes.
 
 Beside OUT lies `OUT.progress`, which says what made it: the release, the input's first line and how it was
 read. `--resume` continues only what the same release made from the same input. The end of OUT itself says how
@@ -27,6 +27,8 @@ class Progress(msgspec.Struct, frozen=True):
     first_line_sha256: str
     column: str | None
     encoding: str
+    question: str = "parse"
+    """What was asked of each line, with everything else the answers depend on."""
 
 
 class _Line(msgspec.Struct):
@@ -116,7 +118,10 @@ def _check_same(path: Path, wanted: Progress, *, force: bool) -> None:
             "--force alone starts again, --resume --force mixes the answers of both"
         )
     if made_by != wanted:
-        raise Refused(f"{path} was made from another input, column or encoding; --force goes on all the same")
+        raise Refused(
+            f"{path} was made from another input, column or encoding, or with other options; "
+            "--force goes on all the same"
+        )
 
 
 def _cut_torn_line(descriptor: int, size: int, path: Path) -> int:
@@ -126,14 +131,14 @@ def _cut_torn_line(descriptor: int, size: int, path: Path) -> int:
     end = tail.rfind(b"\n") + 1
     if not end:
         if start:
-            raise Refused(f"{path} is not a result of bulk parse: its last line does not end")
+            raise Refused(f"{path} is not a result of addrmesh bulk: its last line does not end")
         os.ftruncate(descriptor, 0)
         return 0
     last = tail[tail.rfind(b"\n", 0, end - 1) + 1 : end]
     try:
         done_line = msgspec.json.decode(last, type=_Line).line
     except msgspec.DecodeError as error:
-        raise Refused(f"{path} is not a result of bulk parse: its last line has no number") from error
+        raise Refused(f"{path} is not a result of addrmesh bulk: its last line has no number") from error
     os.ftruncate(descriptor, start + end)
     return done_line
 

@@ -2,15 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from addrmesh.client.client import BATCH_DEADLINE_S, CONNECT_TIMEOUT_S, DEADLINE_S, AsyncClient, Tagset
+from addrmesh.client.client import (
+    BATCH_DEADLINE_S,
+    CONNECT_TIMEOUT_S,
+    DEADLINE_S,
+    Address,
+    AsyncClient,
+    Conclusion,
+    Language,
+    Tagset,
+)
 from addrmesh.client.errors import ClientError
-from addrmesh.client.replies import ParseReply, ParseResult
+from addrmesh.client.replies import Divisions, MatchReply, ParseReply, ParseResult, ValidateReply
 
 T = TypeVar("T")
 
@@ -32,6 +41,7 @@ class Client:
         cert: str | Path | tuple[str | Path, str | Path] | None = None,
         deadline_s: float = DEADLINE_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        fallback: bool = False,
     ) -> None:
         self._core = AsyncClient(
             endpoints,
@@ -40,6 +50,7 @@ class Client:
             cert=cert,
             deadline_s=deadline_s,
             connect_timeout_s=connect_timeout_s,
+            fallback=fallback,
         )
         self._lock = threading.Lock()
         self._closed = False
@@ -75,6 +86,49 @@ class Client:
     ) -> list[ParseResult | ClientError]:
         """Find the components of many addresses, in their order; see `AsyncClient.parse_many`."""
         return self._run(self._core.parse_many(addresses, tagset=tagset, deadline_s=deadline_s))
+
+    def validate(
+        self,
+        address: Address,
+        *,
+        region_hint: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        language: Language = "zh-CN",
+        client_reference: str | None = None,
+        deadline_s: float | None = None,
+    ) -> ValidateReply:
+        """Judge one address; see `AsyncClient.validate`."""
+        return self._run(
+            self._core.validate(
+                address,
+                region_hint=region_hint,
+                options=options,
+                language=language,
+                client_reference=client_reference,
+                deadline_s=deadline_s,
+            )
+        )
+
+    def match(self, a: Address, b: Address, *, deadline_s: float | None = None) -> MatchReply:
+        """Say whether two addresses name the same place; see `AsyncClient.match`."""
+        return self._run(self._core.match(a, b, deadline_s=deadline_s))
+
+    def divisions(
+        self, parent: str | None = None, *, at: str | None = None, deadline_s: float | None = None
+    ) -> Divisions:
+        """List what lies right below a division; see `AsyncClient.divisions`."""
+        return self._run(self._core.divisions(parent, at=at, deadline_s=deadline_s))
+
+    def feedback(
+        self,
+        response_id: str,
+        conclusion: Conclusion,
+        *,
+        correction: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        """Say what became of an answer; see `AsyncClient.feedback`."""
+        self._run(self._core.feedback(response_id, conclusion, correction=correction, deadline_s=deadline_s))
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         with self._lock:  # what is scheduled before the stop runs before it, and is cancelled by it

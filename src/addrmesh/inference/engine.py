@@ -43,10 +43,21 @@ def load_engine(release: Release) -> Engine:
     Raises:
         ReleaseError: The family is unknown here, or the model does not fit this version of addrmesh.
     """
-    if release.manifest.family != "bilstm-bies":
-        raise ReleaseError(
-            f"release {release.id} holds a model of family {release.manifest.family!r}; this addrmesh runs bilstm-bies"
-        )
-    from addrmesh.inference.tagger import Tagger  # late: onnxruntime takes 60 ms to import
+    family, task = release.manifest.family, release.manifest.task
+    match family, task:
+        case "bilstm-bies", _:
+            from addrmesh.inference.tagger import Tagger  # late: onnxruntime takes 60 ms to import
 
-    return Tagger(release)
+            return Tagger(release)
+        case "mgeo-bert", "elements-tagging":
+            from addrmesh.inference.mgeo.engine import MGeoTagger
+
+            return MGeoTagger(release)
+        case "mgeo-bert", _:
+            raise ReleaseError(
+                f"release {release.id} is for {task}; a node and `addrmesh parse` need one for elements-tagging"
+            )
+        case _:
+            raise ReleaseError(
+                f"release {release.id} holds a model of family {family!r}; this addrmesh runs bilstm-bies and mgeo-bert"
+            )

@@ -9,6 +9,7 @@ bytes. `open_release` checks all of it; nothing in the directory is ever execute
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -30,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much the model takes at once."""
 
     max_code_points: int
+    max_tokens: int | None = None
+    """Of a text, or of a pair of texts together; None where characters are all that counts."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits
     calibration: Calibration
     files: dict[str, FileEntry]
+    decoding: Literal["strict", "compatible"] = "strict"
+    """`compatible`: spans as ModelScope's pipeline gives them."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -65,6 +70,14 @@ class Probe(msgspec.Struct, frozen=True):
 
     address: str
     components: list[tuple[str, int, int]]
+
+
+class PairProbe(msgspec.Struct, frozen=True):
+    """Two inputs of a pair scorer with the expected probability of each label, to four decimals."""
+
+    first: str
+    second: str
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,10 @@ class Release:
     def probes(self) -> list[Probe]:
         """Return the probe set: what a node must answer before it may serve."""
         return msgspec.json.decode(self.read("probes.json"), type=list[Probe])
+
+    def pair_probes(self) -> list[PairProbe]:
+        """Return the probe set of a pair scorer."""
+        return msgspec.json.decode(self.read("probes.json"), type=list[PairProbe])
 
 
 def open_release(path: Path) -> Release:

@@ -22,12 +22,15 @@ from addrmesh.inference.engine import Engine
 from addrmesh.node import bulk, docs, openapi
 from addrmesh.node.asgi import ClientDisconnected, Endpoint, Receive, Reply, Scope, Send
 from addrmesh.node.node import Node, load_from
+from addrmesh.node.operations import OPERATIONS, Bulk
 from addrmesh.node.problems import BadRequest
 from addrmesh.node.routes import Routes
 from addrmesh.settings import NodeSettings, load
 from addrmesh.telemetry import log
 
-HOT = frozenset({"/v1/address:parse", "/v1/addresses:batchParse", "/livez", "/readyz"})
+HOT = frozenset(
+    {"/livez", "/readyz", *(path for operation in OPERATIONS for path in (operation.path, operation.batch_path))}
+)
 
 
 class NodeApp(FastAPI):
@@ -50,7 +53,9 @@ class NodeApp(FastAPI):
         self.hot = {(e.method, e.path): e for e in endpoints if e.path in HOT}
         for endpoint in endpoints:
             self._register(endpoint.method, endpoint.path, _Plain(node, endpoint))
-        self._register("POST", bulk.PATH, _Streaming(node))
+        for operation in OPERATIONS:
+            if operation.bulk is not None:
+                self._register("POST", operation.bulk.path, _Streaming(node, operation.bulk, operation.scope))
         self._register_documents()
         self.methods = {r.path: r.methods for r in self.routes if isinstance(r, Route) and r.methods}
 
@@ -117,11 +122,11 @@ class _Plain(Response):
 
 
 class _Streaming(Response):
-    """The bulk endpoint. After its first byte an error can only cut the stream."""
+    """A bulk endpoint. After its first byte an error can only cut the stream."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, of: Bulk, needed_scope: str) -> None:
         super().__init__()
-        self._node = node
+        self._node, self._bulk, self._needed_scope = node, of, needed_scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         responder = self._node.responder
@@ -136,7 +141,7 @@ class _Streaming(Response):
 
         responder.enter()
         try:
-            await bulk.bulk_parse(self._node, request, receive, noting_send)
+            await bulk.answer_lines(self._bulk, self._needed_scope, self._node, request, receive, noting_send)
         except ClientDisconnected:
             status = 499  # nginx's word for it
         except Exception as error:  # noqa: BLE001 - the last border, as in Responder.respond
@@ -146,7 +151,7 @@ class _Streaming(Response):
                 await responder.send(reply, request, send)
         finally:
             responder.leave()
-            responder.metrics.http_requests.inc(bulk.PATH, str(status))
+            responder.metrics.http_requests.inc(self._bulk.path, str(status))
 
 
 def create_app(settings: NodeSettings | None = None, *, engine: Engine | None = None) -> NodeApp:
@@ -182,7 +187,7 @@ async def _not_routed(request: StarletteRequest, error: Exception) -> Response:
     assert isinstance(app, NodeApp)  # noqa: S101
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 405:
-        methods = app.methods.get(request.scope["path"], set())
+        methods = app.methods.get(request.scope["path"]) or set((error.headers or {}).get("Allow", "").split(", "))
         allow = _allow(methods)
         refusal = BadRequest("method-not-allowed", f"allowed here: {allow.decode()}", headers=((b"allow", allow),))
     else:

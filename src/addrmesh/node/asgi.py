@@ -57,6 +57,8 @@ class Request(NamedTuple):
     body: bytes
     arrived: float
     """`time.perf_counter` seconds: uvloop's own clock has steps of a millisecond."""
+    path_parameter: str = ""
+    """What stands in the path where the endpoint's has a name in braces."""
 
 
 class Reply(NamedTuple):
@@ -103,7 +105,8 @@ class Responder:
     def request(self, scope: Scope) -> Request:
         """Read the head of a request and give it an id, its own if that is a sound one."""
         headers = dict(scope["headers"])
-        return Request(self.request_id(headers), headers, scope["query_string"], b"", perf_counter())
+        named = next(iter(scope.get("path_params", {}).values()), "")
+        return Request(self.request_id(headers), headers, scope["query_string"], b"", perf_counter(), named)
 
     def request_id(self, headers: dict[bytes, bytes]) -> str:
         """Return the id the caller gave, if it is a sound one, or a new one."""

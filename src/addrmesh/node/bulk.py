@@ -1,43 +1,47 @@
 """
-Bulk parsing: lines in, lines out, streamed both ways.
+Bulk work: lines in, lines out, streamed both ways, for every operation that has a `Bulk`.
 
-A reader cuts the body into chunks, a few chunks are parsed at a time, a writer sends what is done. Whoever is slow,
+A reader cuts the body into chunks, a few chunks are answered at a time, a writer sends what is done. Whoever is slow,
 the engine, the sender or the receiver, slows the others down: at most `CHUNKS_IN_FLIGHT` chunks are in memory. A
 client must therefore read while it sends. One that stops reading for as long as it may stop sending is cut.
 """
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from addrmesh.address.wire import TAGSETS, Tagset
 from addrmesh.errors import AddrmeshError
 from addrmesh.node import wire
 from addrmesh.node.asgi import ClientDisconnected, Receive, Request, Send, require_content_type
 from addrmesh.node.lifecycle import State
 from addrmesh.node.lines import Line, LineReader
 from addrmesh.node.node import Node
+from addrmesh.node.operations import Bulk, Item
 from addrmesh.node.pipeline import Answer, Pipeline
 from addrmesh.node.problems import BadRequest, kind_of, problem
 from addrmesh.node.routes import deadline_of, decode
 
-PATH = "/v1/addresses:bulkParse"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 CONTENT_TYPE = b"application/x-ndjson"
 
 CHUNKS_IN_FLIGHT = 4
-"""One is being parsed, one waits for the engine, one is read, one is written."""
+"""One is being answered, one waits for the engine, one is read, one is written."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Terms:
     """The query parameters."""
 
     start_line: int = 1
     ordered: bool = True
-    tagset: Tagset = "addrmesh"
+    own: Any = None
+    """What the operation made of its own ones."""
 
 
-def asked_for(query: bytes) -> Asked:
+def terms_of(query: bytes, bulk: Bulk) -> Terms:
     """
     Read the query.
 
@@ -45,17 +49,15 @@ def asked_for(query: bytes) -> Asked:
         BadRequest: A parameter has a value that is not allowed.
     """
     found = {name: values[-1] for name, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items()}
-    start, ordered, tagset = found.get("start_line", "1"), found.get("ordered", "true"), found.get("tagset", "addrmesh")
+    start, ordered = found.get("start_line", "1"), found.get("ordered", "true")
     if not (start.isascii() and start.isdigit() and 0 < len(start) < 10 and int(start) > 0):
         raise BadRequest("invalid-parameter", "start_line must be a whole number from 1 to 999999999")
     if ordered not in ("true", "false"):
         raise BadRequest("invalid-parameter", "ordered must be true or false")
-    if tagset not in TAGSETS:
-        raise BadRequest("invalid-parameter", f"tagset must be one of {', '.join(TAGSETS)}")
-    return Asked(int(start), ordered == "true", "mgeo" if tagset == "mgeo" else "addrmesh")
+    return Terms(int(start), ordered == "true", bulk.parameters(found))
 
 
-async def bulk_parse(node: Node, request: Request, receive: Receive, send: Send) -> None:
+async def answer_lines(bulk: Bulk, scope: str, node: Node, request: Request, receive: Receive, send: Send) -> None:
     """
     Answer one bulk request.
 
@@ -63,15 +65,15 @@ async def bulk_parse(node: Node, request: Request, receive: Receive, send: Send)
         AddrmeshError: It is refused; nothing has been sent.
         ClientDisconnected: The client went away; what was under way has been cancelled.
     """
-    quota = node.authorize(request, "parse")
+    quota = node.authorize(request, scope)
     pipeline = node.pipeline()
     require_content_type(request.headers, CONTENT_TYPE)
-    asked = asked_for(request.query)
+    terms = terms_of(request.query, bulk)
     deadline = deadline_of(request, float("inf"))
-    reader = LineReader(receive, node.settings.limits, asked.start_line)
+    reader = LineReader(receive, node.settings.limits, terms.start_line)
     headers = [(b"content-type", CONTENT_TYPE), (b"x-request-id", request.id.encode()), *quota, *node.responder.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    transfer = _Transfer(node, pipeline, request.id, asked, deadline, reader, receive, send)
+    transfer = _Transfer(bulk, node, pipeline, request.id, terms, deadline, reader, receive, send)
     try:
         await transfer.run()
     except* ClientDisconnected as group:
@@ -80,10 +82,11 @@ async def bulk_parse(node: Node, request: Request, receive: Receive, send: Send)
 
 @dataclass
 class _Transfer:
+    bulk: Bulk
     node: Node
     pipeline: Pipeline
     request_id: str
-    asked: Asked
+    terms: Terms
     deadline: float
     reader: LineReader
     receive: Receive
@@ -108,7 +111,7 @@ class _Transfer:
             async for chunk in self.reader.chunks():
                 await self._slots.acquire()
                 task = group.create_task(self._answer(chunk))
-                if self.asked.ordered:
+                if self.terms.ordered:
                     self._done.put_nowait(task)
                 else:
                     task.add_done_callback(self._done.put_nowait)
@@ -128,36 +131,34 @@ class _Transfer:
         self._done.put_nowait(None)
 
     async def _answer(self, chunk: list[Line]) -> bytes:
-        requests = [self._decoded(line) for line in chunk]
-        texts = [request.address for request in requests if isinstance(request, wire.BulkLine)]
-        answers: list[Answer | AddrmeshError]
+        read = [self._read_line(line) for line in chunk]
+        answers: Sequence[Answer | AddrmeshError]
         try:
-            answers = await self.pipeline.parse_many(texts, deadline=self.deadline, tagset=self.asked.tagset)
+            answers = await self.pipeline.ask_many([asked for _, asked in read], deadline=self.deadline)
         except AddrmeshError as error:
-            answers = [error] * len(texts)
-        remaining = iter(answers)
+            answers = [asked if isinstance(asked, AddrmeshError) else error for _, asked in read]
         out = bytearray()
-        for line, request in zip(chunk, requests, strict=True):
-            if isinstance(request, wire.BulkLine):
-                out += self._line(request.id, line.number, next(remaining))
-            else:
-                out += self._line(None, line.number, request)
+        for line, (id_, _), answer in zip(chunk, read, answers, strict=True):
+            out += self._line(id_, line.number, answer)
         return bytes(out)
 
-    def _decoded(self, line: Line) -> wire.BulkLine | AddrmeshError:
+    def _read_line(self, line: Line) -> tuple[str | int | None, Item]:
+        """Return the caller's id and what it asks."""
         if line.data is None:
             limit = self.node.settings.limits.line_bytes
-            return BadRequest("input-too-long", f"the line is longer than {limit} bytes")
+            return None, BadRequest("input-too-long", f"the line is longer than {limit} bytes")
         try:
-            request: wire.BulkLine = decode(line.data, wire.decode_bulk_line)
+            found = decode(line.data, self.bulk.decode)
         except BadRequest as error:
-            return error
-        return request
+            return None, error
+        return found.id, self.bulk.asked(found, self.terms.own)
 
     def _line(self, id_: str | int | None, number: int, answer: Answer | AddrmeshError) -> bytes:
+        line: wire.BulkAnswer[Any]
         if isinstance(answer, Answer):
             self.ok += 1
-            line = wire.BulkAnswer(id_, number, 200, result=wire.rendered(answer.result))
+            marks = wire.marks(answer.mode, answer.corrected)
+            line = wire.BulkAnswer(id_, number, 200, wire.rendered(answer.result), **marks)
         else:
             self.failed += 1
             line = _problem_line(id_, number, answer, self.request_id)
@@ -165,10 +166,10 @@ class _Transfer:
 
     def _ending(self) -> bytes:
         out = b""
-        next_line = max(self.reader.next_line, self.asked.start_line)
+        next_line = max(self.reader.next_line, self.terms.start_line)
         if self.refusal is not None:
             out = wire.encode(_problem_line(None, next_line, self.refusal, self.request_id)) + b"\n"
-        summary = wire.Summary(next_line - self.asked.start_line, self.ok, self.failed, next_line)
+        summary = wire.Summary(next_line - self.terms.start_line, self.ok, self.failed, next_line)
         return out + wire.encode(wire.BulkSummary(summary)) + b"\n"
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
@@ -179,5 +180,5 @@ class _Transfer:
             raise ClientDisconnected from error
 
 
-def _problem_line(id_: str | int | None, number: int, error: AddrmeshError, request_id: str) -> wire.BulkAnswer:
+def _problem_line(id_: str | int | None, number: int, error: AddrmeshError, request_id: str) -> wire.BulkAnswer[Any]:
     return wire.BulkAnswer(id_, number, kind_of(error).status, problem=problem(error, request_id))

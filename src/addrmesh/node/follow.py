@@ -1,5 +1,5 @@
 """
-What a node follows in its region's store: the configuration document `limits`, and the API keys.
+What a node follows in its region's store: the configuration document `limits`, API keys, corrections.
 
 The store is never on the way of an answer. While it is gone, the node serves on with what it knew last, which is also
 on its disk for the next start.
@@ -14,6 +14,7 @@ import structlog
 
 from addrmesh.errors import AddrmeshError, ConfigError
 from addrmesh.node.access import Access
+from addrmesh.node.corrections import Corrections
 from addrmesh.settings import NodeSettings
 from addrmesh.settings import Store as StoreSettings
 from addrmesh.settings import Tls as TlsSettings
@@ -81,13 +82,19 @@ class Follower:
         store: Its owner closes it.
         settings: Say where the last known good is kept.
         access: Fed with keys; None where none are required.
+        corrections: Fed with what was approved.
         apply: Called with each accepted document `limits`.
     """
 
     def __init__(
-        self, store: Store, settings: StoreSettings, access: Access | None, apply: Callable[[Limits], None]
+        self,
+        store: Store,
+        settings: StoreSettings,
+        access: Access | None,
+        corrections: Corrections,
+        apply: Callable[[Limits], None],
     ) -> None:
-        self._store, self._access, self._apply = store, access, apply
+        self._store, self._access, self._corrections, self._apply = store, access, corrections, apply
         self._known_good = LastKnownGood(settings.last_known_good) if settings.last_known_good else None
         self._log = structlog.get_logger()
         self.revisions: dict[str, str] = {}
@@ -95,6 +102,7 @@ class Follower:
 
     def restore(self) -> None:
         """Apply what was applied when this node last ran."""
+        self._corrections.restore()
         if self._known_good and (document := self._known_good.load(LIMITS)):
             self._take(document)
 
@@ -102,6 +110,7 @@ class Follower:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_documents())
+            tasks.create_task(self._corrections.follow(self._store))
             if self._access is not None:
                 tasks.create_task(self._access.follow(self._store))
 

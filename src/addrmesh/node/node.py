@@ -10,6 +10,7 @@ from time import perf_counter
 
 import structlog
 
+from addrmesh.address import divisions, questions
 from addrmesh.errors import AddrmeshError, ConfigError
 from addrmesh.inference.batcher import Batcher, Priority
 from addrmesh.inference.engine import Engine, load_engine
@@ -17,10 +18,11 @@ from addrmesh.inference.release import BUILTIN, Release, open_release
 from addrmesh.node.access import Access
 from addrmesh.node.asgi import CLOSE, HeaderPairs, Request, Responder
 from addrmesh.node.cache import Cache
+from addrmesh.node.corrections import Corrections
 from addrmesh.node.follow import Follower, open_store
 from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.pipeline import Pipeline
-from addrmesh.node.wire import Service
+from addrmesh.node.wire import Mode, Service, revalidate_after
 from addrmesh.settings import NodeSettings
 from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
@@ -62,13 +64,16 @@ class Node:
         self._pipeline: Pipeline | None = None
         self._following: asyncio.Task[None] | None = None
         self._service = self._identify()
+        known = settings.store.last_known_good
         if settings.keys.required:
             if self.store is None:
                 raise ConfigError("keys.required: is true, but keys are kept in a store, and store.primary is empty")
-            known = settings.store.last_known_good
             self.access = Access(known / "keys.json" if known else None)
             self.access.quota.nodes = settings.keys.fleet_nodes
-        self.follower = Follower(self.store, settings.store, self.access, self._limit) if self.store else None
+        self.corrections = Corrections(known / "corrections.json" if known else None)
+        self.follower: Follower | None = None
+        if self.store is not None:
+            self.follower = Follower(self.store, settings.store, self.access, self.corrections, self._limit)
         self.metrics.node_ready.read = lambda: float(self.lifecycle.state is State.READY)
 
     def pipeline(self) -> Pipeline:
@@ -96,14 +101,17 @@ class Node:
         caller = self.access.authorize(request.headers.get(b"authorization"), scope, now)
         return self.access.quota.headers(caller, now)
 
-    def service(self, request: Request, *, cached: bool) -> Service:
-        """Return who answered, and how long it took since the request arrived."""
+    def service(self, request: Request, cached: bool, mode: Mode = "FULL", corrected: bool = False) -> Service:
+        """Return who answered, how, and how long it took since the request arrived."""
         region, node, release, gazetteer = self._service
         edge = request.headers.get(b"x-addrmesh-edge")
         took_by = edge.decode("latin-1") if edge is not None and _EDGE(edge) else None
         elapsed_ms = round((perf_counter() - request.arrived) * 1000, 3)
         failed_over = took_by is not None and took_by != region
-        return Service("FULL", region, node, release, gazetteer, cached, elapsed_ms, False, took_by, failed_over)
+        again = revalidate_after(mode)
+        return Service(
+            mode, region, node, release, gazetteer, cached, elapsed_ms, False, took_by, failed_over, corrected, again
+        )
 
     async def start(self) -> None:
         """Load, warm up, check the probe set, and become ready. What goes wrong is kept in `failed`, and logged."""
@@ -132,7 +140,8 @@ class Node:
         await check_probes(release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))
         limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
         cache = Cache(settings.cache.entries, release.id)
-        self._pipeline = Pipeline(batcher, cache, self.metrics, limit)
+        self._pipeline = Pipeline(batcher, cache, self.metrics, limit, self.corrections)
+        await asyncio.to_thread(questions.warm)
         self.metrics.queue_depth.read = lambda: batcher.queue_depth
         self.metrics.queue_tokens.read = lambda: batcher.queue_tokens
         self.metrics.cache_entries.read = lambda: len(cache)
@@ -191,5 +200,4 @@ class Node:
         if self.lifecycle.state not in (State.STARTING, State.READY):
             headers += CLOSE
         self.responder.headers = headers
-        gazetteer = release.manifest.gazetteer_version if release else ""
-        return server.region, server.name, release.id if release else "", gazetteer
+        return server.region, server.name, release.id if release else "", divisions.version()

@@ -11,19 +11,20 @@ import msgspec
 
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.address.wire import TAGSETS
+from addrmesh.node import google
 from addrmesh.node.problems import BY_CODE
-from addrmesh.node.wire import BODIES
+from addrmesh.node.wire import BODIES, REVALIDATE_S
 from addrmesh.settings import Limits
 
 Json = dict[str, Any]
 
 TITLE = "addrmesh node"
 DESCRIPTION = """
-Finds the components of Chinese addresses.
+Parses, validates and compares Chinese addresses.
 
-Every call but bulk is a pure function of its input and the release: any node may answer, and repeating it is safe.
-Errors are problem documents (RFC 9457) with a stable `code`; `/v1/meta` lists them. Addresses are personal data:
-they are sent in bodies only, and never logged or quoted in an error.
+Every call but bulk and feedback is a pure function of its input and the release: any node may answer, and repeating
+it is safe. Errors are problem documents (RFC 9457) with a stable `code`; `/v1/meta` lists them. Addresses are
+personal data: they are sent in bodies only, and never logged or quoted in an error.
 """
 
 _EXAMPLE = {
@@ -36,9 +37,15 @@ _EXAMPLE = {
     },
     "service": {
         "mode": "FULL", "region": "local", "node": "node-1", "release": "addrmesh-small@0123456789ab",
-        "gazetteer_version": "2023", "cached": False, "elapsed_ms": 0.731, "truncated": False,
+        "gazetteer_version": "nbs2023-06+mca2024-12", "cached": False, "elapsed_ms": 0.731, "truncated": False,
     },
 }  # fmt: skip
+
+_WEAKER = (
+    f"When the model fails, gazetteer and rules answer alone: `mode` is `RULES_ONLY`, the action is never better than "
+    f"CONFIRM, and `revalidate_after` is {REVALIDATE_S} seconds later. A remembered answer is the model's own, so it "
+    "stays `FULL`; `cached` says that it was remembered."
+)
 
 _BODY_CODES = ("invalid-json", "invalid-header", "request-timeout", "input-too-long", "unsupported-media-type")
 _WORK_CODES = ("internal", "engine-failed", "overloaded", "node-starting", "node-draining", "deadline-exceeded")
@@ -53,9 +60,10 @@ _RELEASE_HEADER = {"X-Release": "Model of the node that answered; absent while i
 
 def schemas(limits: Limits) -> Json:
     """Return the component schemas, with the limits this node enforces written in."""
-    _, found = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+    _, found = msgspec.json.schema_components((*BODIES, *google.BODIES), ref_template="#/components/schemas/{name}")
     found["ParseRequest"]["properties"]["address"]["maxLength"] = limits.max_code_points
-    found["BatchRequest"]["properties"]["addresses"]["maxItems"] = limits.batch_items
+    for name, items in (("Parse", "addresses"), ("Validate", "addresses"), ("Match", "pairs")):
+        found[f"Batch{name}Request"]["properties"][items]["maxItems"] = limits.batch_items
     component = found["WireComponent"]["properties"]
     component["type"]["enum"] = list(COMPONENT_TYPES)
     component["confidence"] |= {"minimum": 0, "maximum": 1}
@@ -140,39 +148,57 @@ _DEADLINE_PARAMETER = _parameter(
     {"type": "integer", "minimum": 1, "maximum": 600_000},
 )
 
-_OPERATIONS: dict[tuple[str, str], Json] = {
-    ("POST", "/v1/address:parse"): {
-        "summary": "Find the components of one address",
-        "operationId": "parseAddress",
+_CODE: Json = {"type": "string", "pattern": "^[0-9]{6}([0-9]{3})?$", "examples": ["330100"]}
+_AT_PARAMETER = _parameter(
+    "at", "query", "The day that is meant, as in 2020-01-31; absent: now.", {"type": "string", "format": "date"}
+)
+
+
+def _single(
+    summary: str, operation_id: str, kind: str, answer: str, example: Any = None, description: str | None = None
+) -> Json:
+    return {
+        "summary": summary,
+        **({"description": description} if description else {}),
+        "operationId": operation_id,
         "tags": ["addresses"],
         "parameters": [_DEADLINE_PARAMETER],
-        "requestBody": _body("application/json", _ref("ParseRequest"), "At most 1 MiB."),
+        "requestBody": _body("application/json", _ref(f"{kind}Request"), "At most 1 MiB."),
         "responses": {
-            "200": _json("ParseReply", "The components, in the order of the text", _EXAMPLE),
+            "200": _json(f"{kind}Reply", answer, example),
             **_problems(*_BODY_CODES, "validation-failed", "invalid-text", *_WORK_CODES),
         },
-    },
-    ("POST", "/v1/addresses:batchParse"): {
-        "summary": "Find the components of several addresses",
+    }
+
+
+_RESULTS = {"Parse": "ParseResult", "Validate": "Result", "Match": "MatchResult"}
+
+
+def _batch(summary: str, operation_id: str, kind: str) -> Json:
+    return {
+        "summary": summary,
         "description": "Each item has its own status; a bad item does not spoil the others.",
-        "operationId": "batchParseAddresses",
+        "operationId": operation_id,
         "tags": ["addresses"],
         "parameters": [_DEADLINE_PARAMETER],
-        "requestBody": _body("application/json", _ref("BatchRequest"), "At most 1 MiB."),
+        "requestBody": _body("application/json", _ref(f"Batch{kind}Request"), "At most 1 MiB."),
         "responses": {
-            "200": _json("BatchReply", "One item per address, in order"),
+            "200": _json(f"BatchReply_{_RESULTS[kind]}_", "One item for each that was sent, in order"),
             **_problems(*_BODY_CODES, "validation-failed", *_WORK_CODES),
         },
-    },
-    ("POST", "/v1/addresses:bulkParse"): {
-        "summary": "Find the components of a file of addresses",
+    }
+
+
+def _bulk(summary: str, operation_id: str, kind: str, *parameters: Json) -> Json:
+    return {
+        "summary": summary,
         "description": (
             "One JSON document per line (NDJSON), streamed both ways: read while you send. Blank lines are skipped "
             "but counted; a bad line is answered with a problem and the stream goes on. When a limit is reached or "
             "the node drains, a problem line says so. The last line is the summary; without it the answer was cut: "
             "send the file again with `start_line`."
         ),
-        "operationId": "bulkParseAddresses",
+        "operationId": operation_id,
         "tags": ["addresses"],
         "parameters": [
             _DEADLINE_PARAMETER,
@@ -188,16 +214,16 @@ _OPERATIONS: dict[tuple[str, str], Json] = {
                 "`false` sends answers as they are ready.",
                 {"type": "string", "enum": ["true", "false"], "default": "true"},
             ),
-            _parameter("tagset", "query", "As in `options`.", {"type": "string", "enum": list(TAGSETS)}),
+            *parameters,
         ],
         "requestBody": _body(
             "application/x-ndjson",
-            {"type": "string", "description": "Lines of the schema `BulkLine`."},
-            "Lines of `BulkLine`.",
+            {"type": "string", "description": f"Lines of the schema `{kind}Line`."},
+            f"Lines of `{kind}Line`.",
         ),
         "responses": {
             "200": {
-                "description": "Lines of `BulkAnswer`, then one `BulkSummary`",
+                "description": f"Lines of `BulkAnswer_{_RESULTS[kind]}_`, then one `BulkSummary`",
                 "headers": _headers(_PLAIN_HEADERS | _RELEASE_HEADER),
                 "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
             },
@@ -209,6 +235,94 @@ _OPERATIONS: dict[tuple[str, str], Json] = {
                 "node-starting",
                 "node-draining",
             ),
+        },
+    }
+
+
+_OPERATIONS: dict[tuple[str, str], Json] = {
+    ("POST", "/v1/address:parse"): _single(
+        "Find the components of one address",
+        "parseAddress",
+        "Parse",
+        "The components, in the order of the text",
+        _EXAMPLE,
+    ),
+    ("POST", "/v1/addresses:batchParse"): _batch(
+        "Find the components of several addresses", "batchParseAddresses", "Parse"
+    ),
+    ("POST", "/v1/addresses:bulkParse"): _bulk(
+        "Find the components of a file of addresses",
+        "bulkParseAddresses",
+        "Parse",
+        _parameter("tagset", "query", "As in `options`.", {"type": "string", "enum": list(TAGSETS)}),
+    ),
+    ("POST", "/v1/address:validate"): _single(
+        "Judge one address: what it is, and whether an order can be sent there",
+        "validateAddress",
+        "Validate",
+        "The judgement; a bad address is `FIX`, not an error",
+        description=_WEAKER,
+    ),
+    ("POST", "/v1/addresses:batchValidate"): _batch("Judge several addresses", "batchValidateAddresses", "Validate"),
+    ("POST", "/v1/addresses:bulkValidate"): _bulk("Judge a file of addresses", "bulkValidateAddresses", "Validate"),
+    ("POST", "/v1/address:match"): _single(
+        "Say whether two addresses name the same place", "matchAddresses", "Match", "How the two relate"
+    ),
+    ("POST", "/v1/addresses:batchMatch"): _batch("Compare several pairs of addresses", "batchMatch", "Match"),
+    ("POST", "/v1:validateAddress"): {
+        "summary": "Judge one address in the words of Google's Address Validation",
+        "description": (
+            "Requests and replies have the fields of `addressvalidation.googleapis.com`, so that its clients can send "
+            "Chinese addresses here. There is no geocode and no postal data, and nothing says that a weaker answer is "
+            "one, but that it is never `ACCEPT`. The key may come in `X-Goog-Api-Key`."
+        ),
+        "operationId": "googleValidateAddress",
+        "tags": ["addresses"],
+        "parameters": [_DEADLINE_PARAMETER],
+        "requestBody": _body("application/json", _ref("ValidateAddressRequest"), "At most 1 MiB."),
+        "responses": {
+            "200": _json("ValidateAddressResponse", "The judgement"),
+            **_problems(*_BODY_CODES, "validation-failed", "invalid-text", *_WORK_CODES),
+        },
+    },
+    ("GET", "/v1/divisions"): {
+        "summary": "List what lies right below a division",
+        "operationId": "listDivisions",
+        "tags": ["divisions"],
+        "parameters": [
+            _parameter("parent", "query", "Code of a province, city or district; absent: the provinces.", _CODE),
+            _AT_PARAMETER,
+        ],
+        "responses": {
+            "200": _json("Listing", "In the order of codes, development zones last"),
+            **_problems("invalid-parameter", "unknown-division"),
+        },
+    },
+    ("GET", "/v1/divisions/{code}"): {
+        "summary": "Describe one division, in force or former",
+        "operationId": "describeDivision",
+        "tags": ["divisions"],
+        "parameters": [
+            {**_parameter("code", "path", "Of 6 digits, or 9 for a town.", _CODE), "required": True},
+            _AT_PARAMETER,
+        ],
+        "responses": {
+            "200": _json("Detail", "The division with its path, its successors and all that its code has stood for"),
+            **_problems("invalid-parameter", "unknown-division"),
+        },
+    },
+    ("POST", "/v1/feedback"): {
+        "summary": "Say what became of an answer",
+        "description": (
+            "Conclusions are only counted. A proposed correction is kept with its address until an operator has "
+            "judged it. A node without a store refuses both."
+        ),
+        "operationId": "feedback",
+        "tags": ["addresses"],
+        "requestBody": _body("application/json", _ref("FeedbackRequest"), "At most 1 MiB."),
+        "responses": {
+            "200": _json("Recorded", "It is recorded"),
+            **_problems(*_BODY_CODES, "validation-failed", "invalid-text", "internal", "store-unavailable"),
         },
     },
     ("GET", "/livez"): {

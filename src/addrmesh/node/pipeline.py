@@ -1,21 +1,26 @@
 """
-The data spine: normalise, look in the cache, join a flight or wait in the batcher, render.
+The data spine: normalise, apply corrections, look in the cache, join a flight or wait in the batcher, answer.
 
-The order of the steps is written here and nowhere else.
+The order of the steps is written here and nowhere else. Whatever is asked, parsing, validating or matching, its texts
+go the same way, so a text is tagged once however it is asked about.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from addrmesh.address.normalize import Canonical, normalize_within
-from addrmesh.address.wire import Tagset
-from addrmesh.errors import AddrmeshError, DeadlineExceeded, Overloaded
+import msgspec
+import structlog
+
+from addrmesh.address.questions import Parsing, Question, Validation
+from addrmesh.errors import AddrmeshError, DeadlineExceeded, EngineError, Overloaded
 from addrmesh.inference.batcher import Batcher, Pending, Priority
 from addrmesh.node.cache import Cache, Parsed
+from addrmesh.node.corrections import Corrections
 from addrmesh.node.problems import kind_of
-from addrmesh.node.wire import encode_result
+from addrmesh.node.wire import Mode, encode
+from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
 
 LOOKUP_PAYS = 0.05
@@ -26,32 +31,65 @@ LOOKUP_WEIGHT = 1 / 128
 """Weight of one look-up in that share."""
 
 
+ANSWERS_AT_ONCE = 4
+"""Of a batch, before others get the event loop: judging takes a quarter of a millisecond, comparing one."""
+
+
+class Asked(Protocol):
+    """A request that can be made a question, as those in `wire.py`."""
+
+    def question(self, limit: int) -> Question:
+        """Return the question; InvalidText or TextTooLong if its texts are none or over `limit` code points."""
+        ...
+
+
 class Answer(NamedTuple):
-    """A rendered result (`ParseResult` as JSON) and whether it came from the cache."""
+    """A rendered result (as JSON) and how it was made."""
 
     result: bytes
     cached: bool
+    """Whether nothing had to be tagged for it."""
+    mode: Mode = "FULL"
+    corrected: bool = False
+
+
+class AnswerFailed(AddrmeshError):
+    """No answer could be made of what the model found."""
+
+
+class _Held(NamedTuple):
+    """What is known of one text before the model is asked."""
+
+    key: bytes
+    text: str
+    parsed: Parsed | None
+    corrected: bool = False
 
 
 @dataclass
 class Pipeline:
     """
-    What becomes of an address.
+    What becomes of a question.
 
     Args:
         batcher: Owned by whoever made it.
         cache: Bound to the release that the batcher's engine runs.
-        metrics: Where outcomes are counted, one per address.
+        metrics: Where outcomes are counted, one per question.
         max_code_points: Longest text, as the caller wrote it and in canonical form.
+        corrections: Approved answers, which win over the model.
     """
 
     batcher: Batcher
     cache: Cache
     metrics: NodeMetrics
     max_code_points: int
+    corrections: Corrections = field(default_factory=Corrections)
     _flights: dict[bytes, Pending] = field(default_factory=dict)
     _found: float = 1.0
-    """Share of addresses that lately needed no row of their own; 1 until it is known better."""
+    """Share of texts that lately needed no row of their own; 1 until it is known better."""
+
+    def __post_init__(self) -> None:
+        self._log = structlog.get_logger()
 
     def overload(self) -> Overloaded | None:
         """
@@ -65,97 +103,173 @@ class Pipeline:
         self.metrics.shed.inc("overloaded")
         return refusal
 
-    def parse(self, text: str, *, deadline: float, tagset: Tagset) -> Answer | Awaitable[Answer]:
+    def ask(self, asked: Asked, *, deadline: float) -> Answer | Awaitable[Answer]:
         """
-        Find the components of one address: at once when they are remembered, else as something to await.
+        Answer one question: at once when nothing has to be tagged, else as something to await.
 
         A refusal is raised at once too, so that it costs as little as it can.
 
         Args:
-            text: As the caller wrote it.
+            asked: By somebody who waits.
             deadline: Loop time.
-            tagset: which types to show.
 
         Raises:
-            InvalidText: Nothing is left of `text` after normalisation.
+            InvalidText: Nothing is left of a text after normalisation.
             TextTooLong: It is over the limit.
             Overloaded, DeadlineExceeded, NotReady, EngineError: As the batcher says.
+            AnswerFailed: A bug; the log says where.
         """
         try:
-            canonical = normalize_within(text, self.max_code_points)
-            key = self.cache.key(canonical.text)
-            parsed = self.cache.get(key)
-            flight = self._flights.get(key)
-            self._found += LOOKUP_WEIGHT * ((parsed is not None or flight is not None) - self._found)
-            if parsed is not None:
-                self.metrics.cache_hits.inc()
-                self.metrics.parse_requests.inc("ok")
-                return Answer(_render(parsed, canonical, text, tagset), cached=True)
-            self.metrics.cache_misses.inc()
-            mine = None
-            if flight is None:
-                # Queued at once, not when its task starts: the next to be admitted must find it there.
+            question = asked.question(self.max_code_points)
+            if self.corrections and (approved := self._approved(question)) is not None:
+                self._count(approved)
+                return approved
+            held = [self._look_up(text) for text in question.texts]
+            misses = []
+            for one in held:
+                known = one.parsed is not None or one.key in self._flights
+                self._found += LOOKUP_WEIGHT * (known - self._found)
+                if one.parsed is None:
+                    misses.append(one)
+            if not misses:
+                answer = self._answer(question, held, [], cached=True)
+                self._count(answer)
+                return answer
+            self.metrics.cache_misses.inc(by=len(misses))
+            # Queued at once, not when its task starts: the next to be admitted must find it there.
+            mine: dict[bytes, Pending] = {}
+            new = {one.key: one.text for one in misses if one.key not in self._flights}
+            if new:
                 self.batcher.admit(deadline, Priority.INTERACTIVE)
-                mine = self._submit(key, canonical.text, deadline, Priority.INTERACTIVE)
+                mine = {key: self._submit(key, text, deadline, Priority.INTERACTIVE) for key, text in new.items()}
         except AddrmeshError as error:
-            self._count_failure(error)
+            self._count(error)
             raise
-        return self._parse_miss(text, canonical, key, deadline, tagset, mine)
+        return self._ask_later(question, held, misses, mine, deadline)
 
-    async def _parse_miss(
-        self, text: str, canonical: Canonical, key: bytes, deadline: float, tagset: Tagset, mine: Pending | None
+    async def _ask_later(
+        self, question: Question, held: list[_Held], misses: list[_Held], mine: dict[bytes, Pending], deadline: float
     ) -> Answer:
         try:
-            parsed = await self._infer(key, canonical.text, deadline, Priority.INTERACTIVE, mine)
+            try:
+                rows = [self._infer(m.key, m.text, deadline, Priority.INTERACTIVE, mine.get(m.key)) for m in misses]
+                found = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
+                answer = self._answer(question, held, found, cached=False)
+            except EngineError as error:
+                answer = self._weaker(question, error)
         except AddrmeshError as error:
-            self._count_failure(error)
+            self._count(error)
             raise
-        self.metrics.parse_requests.inc("ok")
-        return Answer(_render(parsed, canonical, text, tagset), cached=False)
+        self._count(answer)
+        return answer
 
-    async def parse_many(
-        self, texts: Sequence[str], *, deadline: float, tagset: Tagset
+    async def ask_many(
+        self, asked: Sequence[Asked | AddrmeshError], *, deadline: float
     ) -> list[Answer | AddrmeshError]:
         """
-        Find the components of several addresses, as bulk work. What is wrong with one is returned in its place.
+        Answer several questions, as bulk work. What is wrong with one is returned in its place.
+
+        Args:
+            asked: An error stands for what could not be read; it is returned as it is.
+            deadline: Loop time.
 
         Raises:
             Overloaded, DeadlineExceeded: The whole is refused, before any of it was queued.
         """
-        answers: list[Answer | AddrmeshError | None] = []
-        misses: list[tuple[int, bytes, Canonical]] = []
-        for index, text in enumerate(texts):
-            try:
-                canonical = normalize_within(text, self.max_code_points)
-            except AddrmeshError as error:
-                answers.append(error)
-                continue
-            key = self.cache.key(canonical.text)
-            parsed = self.cache.get(key)
-            if parsed is None:
-                misses.append((index, key, canonical))
-                answers.append(None)
-            else:
-                answers.append(Answer(_render(parsed, canonical, text, tagset), cached=True))
-        if misses:
+        questions = [self._question(one) for one in asked]
+        approved = [None if isinstance(q, AddrmeshError) else self._approved(q) for q in questions]
+        held: list[list[_Held]] = [
+            [] if isinstance(q, AddrmeshError) or done else [self._look_up(text) for text in q.texts]
+            for q, done in zip(questions, approved, strict=True)
+        ]
+        misses = [one for some in held for one in some if one.parsed is None]
+        rows = {one.key: one.text for one in misses}
+        if rows:
             try:
                 self.batcher.admit(deadline, Priority.BULK)
             except AddrmeshError as error:
-                self._count_failure(error)
+                self._count(error)
                 raise
-        found = await asyncio.gather(
-            *(self._infer_or_error(key, canonical.text, deadline) for _, key, canonical in misses)
-        )
-        for (index, _, canonical), parsed_or_error in zip(misses, found, strict=True):
-            answers[index] = (
-                parsed_or_error
-                if isinstance(parsed_or_error, AddrmeshError)
-                else Answer(_render(parsed_or_error, canonical, texts[index], tagset), cached=False)
-            )
         self.metrics.cache_misses.inc(by=len(misses))
-        complete = [answer for answer in answers if answer is not None]
-        self._count(complete)
-        return complete
+        answered = await asyncio.gather(*(self._infer_or_error(key, text, deadline) for key, text in rows.items()))
+        found = dict(zip(rows, answered, strict=True))
+        answers: list[Answer | AddrmeshError] = []
+        for question, done, some in zip(questions, approved, held, strict=True):
+            if len(answers) % ANSWERS_AT_ONCE == ANSWERS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            answers.append(done or self._settle(question, some, [found[h.key] for h in some if h.parsed is None]))
+            self._count(answers[-1])
+        return answers
+
+    def _question(self, asked: Asked | AddrmeshError) -> Question | AddrmeshError:
+        if isinstance(asked, AddrmeshError):
+            return asked
+        try:
+            return asked.question(self.max_code_points)
+        except AddrmeshError as error:
+            return error
+
+    def _approved(self, question: Question) -> Answer | None:
+        """Return the approved result of a validation, if there is one."""
+        if not isinstance(question, Validation):
+            return None
+        correction = self.corrections.of(question.reading.canonical.text)
+        if correction is None or correction.result is None:
+            return None
+        result = question.approved(correction.result)
+        return Answer(encode(result), cached=True, corrected=True)
+
+    def _look_up(self, text: str) -> _Held:
+        if self.corrections and (correction := self.corrections.of(text)) and correction.components:
+            return _Held(b"", text, Parsed(tuple([(*c, 1.0) for c in correction.components])), corrected=True)
+        key = self.cache.key(text)
+        return _Held(key, text, self.cache.get(key))
+
+    def _settle(
+        self, question: Question | AddrmeshError, held: list[_Held], found: list[Parsed | AddrmeshError]
+    ) -> Answer | AddrmeshError:
+        if isinstance(question, AddrmeshError):
+            return question
+        try:
+            for one in found:
+                if isinstance(one, EngineError):
+                    return self._weaker(question, one)
+                if isinstance(one, AddrmeshError):
+                    return one
+            return self._answer(question, held, [p for p in found if isinstance(p, Parsed)], cached=not found)
+        except AddrmeshError as error:
+            return error
+
+    def _answer(self, question: Question, held: list[_Held], found: Sequence[Parsed], *, cached: bool) -> Answer:
+        """Render the answer; `found` is what `held` lacks, in order."""
+        left = iter(found)
+        parsed = [one.parsed or next(left) for one in held]
+        corrected = bool(self.corrections) and any(one.corrected for one in held)
+        return Answer(self._rendered(question, parsed), cached, "FULL", corrected)
+
+    def _rendered(self, question: Question, parsed: list[Parsed]) -> bytes:
+        if isinstance(question, Parsing) and question.text == question.canonical.text:
+            # The spans are the canonical text's own, so the bytes are the same for every such caller.
+            plain = parsed[0].plain
+            if question.tagset not in plain:
+                plain[question.tagset] = encode(question.answer([parsed[0].components]))
+            return plain[question.tagset]
+        return self._encoded(question, lambda: question.answer([one.components for one in parsed]))
+
+    def _encoded(self, question: Question, answer: Callable[[], msgspec.Struct]) -> bytes:
+        """Encode an answer. That none can be made is a bug, and must not take others' answers along."""
+        try:
+            return encode(answer())
+        except Exception as error:
+            self._log.error("answer.failed", question=type(question).__name__, **failure(error))
+            raise AnswerFailed("the answer could not be made; give request_id when you report it") from error
+
+    def _weaker(self, question: Question, error: EngineError) -> Answer:
+        """Return what can be said without the model, if anything can; else raise what it failed with."""
+        if not isinstance(question, Validation):
+            raise error
+        self._log.error("engine.failed", **failure(error))
+        return Answer(self._encoded(question, question.without_engine), cached=False, mode="RULES_ONLY")
 
     async def _infer(
         self, key: bytes, text: str, deadline: float, priority: Priority, mine: Pending | None = None
@@ -201,26 +315,13 @@ class Pipeline:
         except AddrmeshError as error:
             return error
 
-    def _count(self, answers: Sequence[Answer | AddrmeshError]) -> None:
-        for answer in answers:
-            if isinstance(answer, AddrmeshError):
-                self._count_failure(answer)
-            else:
-                self.metrics.parse_requests.inc("ok")
-                if answer.cached:
-                    self.metrics.cache_hits.inc()
-
-    def _count_failure(self, error: AddrmeshError) -> None:
-        kind = kind_of(error)
+    def _count(self, answer: Answer | AddrmeshError) -> None:
+        if isinstance(answer, Answer):
+            self.metrics.parse_requests.inc("ok" if answer.mode == "FULL" else "rules-only")
+            if answer.cached:
+                self.metrics.cache_hits.inc()
+            return
+        kind = kind_of(answer)
         self.metrics.parse_requests.inc(kind.code)
         if kind.status in (503, 504):
             self.metrics.shed.inc(kind.code)
-
-
-def _render(parsed: Parsed, canonical: Canonical, text: str, tagset: Tagset) -> bytes:
-    if canonical.text != text:
-        return encode_result(parsed.components, canonical, text, tagset)
-    plain = parsed.plain.get(tagset)
-    if plain is None:
-        plain = parsed.plain[tagset] = encode_result(parsed.components, canonical, text, tagset)
-    return plain

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from addrmesh.address.divisions import InvalidDate
 from addrmesh.errors import (
     AddrmeshError,
     DeadlineExceeded,
@@ -25,6 +26,7 @@ from addrmesh.errors import (
 from addrmesh.node.access import Forbidden, Unauthenticated
 from addrmesh.node.lifecycle import Draining, WrongRelease
 from addrmesh.node.wire import FieldError, Problem
+from addrmesh.store.store import StoreUnavailable
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -57,10 +59,17 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("invalid-json", 400, "The body is not JSON in UTF-8", "请求体不是 UTF-8 编码的 JSON"),
     Kind("invalid-header", 400, "A header has a value that is not allowed", "请求头的取值不合法"),
-    Kind("invalid-parameter", 400, "A query parameter has a value that is not allowed", "查询参数的取值不合法"),
+    Kind(
+        "invalid-parameter",
+        400,
+        "A query parameter has a value that is not allowed",
+        "查询参数的取值不合法",
+        (InvalidDate,),
+    ),
     Kind("unauthenticated", 401, "A valid API key is needed", "需要有效的 API 密钥", (Unauthenticated,)),
     Kind("forbidden", 403, "The API key is not for this", "该 API 密钥无此权限", (Forbidden,)),
     Kind("not-found", 404, "There is nothing at this path", "路径不存在"),
+    Kind("unknown-division", 404, "No division has or had this code", "没有该代码的行政区划"),
     Kind("method-not-allowed", 405, "This path does not take this method", "该路径不支持此方法"),
     Kind("request-timeout", 408, "The body did not arrive in time", "请求体未在时限内到达"),
     Kind("input-too-long", 413, "The input is longer than the limit", "输入超过长度上限", (TextTooLong,)),
@@ -71,6 +80,7 @@ KINDS = (
     Kind("internal", 500, "The node failed", "节点内部错误", (AddrmeshError,)),
     Kind("engine-failed", 500, "The model failed on this address", "模型处理该地址失败", (EngineError,)),
     Kind("overloaded", 503, "The queue is too long", "节点过载", (Overloaded, Unavailable)),
+    Kind("store-unavailable", 503, "The store cannot be written", "存储不可写", (StoreUnavailable,)),
     Kind("node-starting", 503, "The node is starting", "节点正在启动", (NotReady,)),
     Kind("node-draining", 503, "The node is draining", "节点正在下线", (Draining,)),
     Kind("wrong-release", 503, "The node serves another release", "节点的模型版本不符", (WrongRelease,)),
@@ -120,9 +130,9 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _SHOWN = re.compile(r"(Object missing required field `\w+`|Expected `[\w |]+`(, got `[\w |]+`)?)")
 
 
-def invalid_body(error: Exception) -> BadRequest:
+def invalid_body(error: Exception, at: str = "") -> BadRequest:
     """
-    Translate what msgspec found wrong with a body.
+    Translate what msgspec found wrong with a body, or with the part of it at the pointer `at`.
 
     msgspec quotes unknown field names and enum values; both are the caller's text, so a name is only repeated when
     it looks like a field name, and a value never.
@@ -136,7 +146,7 @@ def invalid_body(error: Exception) -> BadRequest:
     message = str(error)
     where = _WHERE.search(message)
     message = _WHERE.sub("", message)
-    pointer = re.sub(r"\.|\[", "/", where[1]).replace("]", "") if where else ""
+    pointer = at + (re.sub(r"\.|\[", "/", where[1]).replace("]", "") if where else "")
     if unknown := _UNKNOWN.fullmatch(message):
         if _SAFE_NAME.fullmatch(unknown[1]):
             pointer += f"/{unknown[1]}"

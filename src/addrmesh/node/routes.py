@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,14 +12,17 @@ from urllib.parse import parse_qs
 import msgspec
 
 from addrmesh import __version__
+from addrmesh.address.divisions import detail, listing, version
 from addrmesh.address.normalize import NORMALIZER_VERSION
 from addrmesh.errors import AddrmeshError
-from addrmesh.node import catalogue, wire
+from addrmesh.node import catalogue, corrections, google, wire
 from addrmesh.node.asgi import JSON, Endpoint, HeaderPairs, Reply, Request, require_content_type
 from addrmesh.node.lifecycle import State, WrongRelease
 from addrmesh.node.node import Node
+from addrmesh.node.operations import OPERATIONS, Operation
 from addrmesh.node.pipeline import Answer
 from addrmesh.node.problems import BadRequest, invalid_body, kind_of, problem
+from addrmesh.store.store import StoreUnavailable
 from addrmesh.telemetry import metrics
 
 MAX_DEADLINE_MS = 600_000
@@ -62,9 +66,20 @@ class Routes:
     def endpoints(self) -> list[Endpoint]:
         """Return every handler with its path."""
         limit = self.node.settings.limits.batch_bytes
+        asking = [
+            endpoint
+            for operation in OPERATIONS
+            for endpoint in (
+                Endpoint("POST", operation.path, partial(self.ask, operation), limit, refused_unread=True),
+                Endpoint("POST", operation.batch_path, partial(self.ask_many, operation), limit),
+            )
+        ]
         return [
-            Endpoint("POST", "/v1/address:parse", self.parse, limit, refused_unread=True),
-            Endpoint("POST", "/v1/addresses:batchParse", self.batch_parse, limit),
+            *asking,
+            Endpoint("POST", "/v1:validateAddress", self.google_validate, limit),
+            Endpoint("GET", "/v1/divisions", self.divisions),
+            Endpoint("GET", "/v1/divisions/{code}", self.division),
+            Endpoint("POST", "/v1/feedback", self.feedback, limit),
             Endpoint("GET", "/livez", self.livez),
             Endpoint("GET", "/readyz", self.readyz),
             Endpoint("GET", "/health", self.health),
@@ -73,51 +88,98 @@ class Routes:
             Endpoint("GET", "/", self.root),
         ]
 
-    def parse(self, request: Request) -> Reply | Awaitable[Reply]:
-        """Find the components of one address."""
-        quota = self.node.authorize(request, "parse")
+    def ask(self, operation: Operation, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer one question."""
+        quota = self.node.authorize(request, operation.scope)
         pipeline = self.node.pipeline()
         require_content_type(request.headers, b"application/json")
         deadline = deadline_of(request, self.node.default_deadline_s)
-        asked: wire.ParseRequest = decode(request.body, wire.decode_parse_request)
-        answer = pipeline.parse(asked.address, deadline=deadline, tagset=asked.options.tagset)
+        asked = decode(request.body, operation.decode)
+        answer = pipeline.ask(asked, deadline=deadline)
         if isinstance(answer, Answer):
-            return self._parsed(request, answer, quota)
-        return self._parsed_later(request, answer, quota)
+            return self._answered(operation, request, asked, answer, quota)
+        return self._answered_later(operation, request, asked, answer, quota)
 
-    async def _parsed_later(self, request: Request, answer: Awaitable[Answer], quota: HeaderPairs) -> Reply:
-        return self._parsed(request, await answer, quota)
+    async def _answered_later(
+        self, operation: Operation, request: Request, asked: Any, answer: Awaitable[Answer], quota: HeaderPairs
+    ) -> Reply:
+        return self._answered(operation, request, asked, await answer, quota)
 
-    def _parsed(self, request: Request, answer: Answer, quota: HeaderPairs) -> Reply:
-        service = self.node.service(request, cached=answer.cached)
-        reply = wire.ParseReply(self.node.responder.new_id(), wire.rendered(answer.result), service)
+    def _answered(
+        self, operation: Operation, request: Request, asked: Any, answer: Answer, quota: HeaderPairs
+    ) -> Reply:
+        id_, service = self.node.responder.new_id(), self.node.service(request, *answer[1:])
+        return Reply(200, wire.encode(operation.reply(asked, id_, wire.rendered(answer.result), service)), JSON + quota)
+
+    async def ask_many(self, operation: Operation, request: Request) -> Reply:
+        """Answer several questions."""
+        quota = self.node.authorize(request, operation.scope)
+        pipeline = self.node.pipeline()
+        require_content_type(request.headers, b"application/json")
+        deadline = deadline_of(request, self.node.default_deadline_s)
+        batch = decode(request.body, operation.decode_batch)
+        found, limit = len(operation.raw_items(batch)), self.node.settings.limits.batch_items
+        if found > limit:
+            raise BadRequest("input-too-long", f"the batch has {found} items, the limit is {limit}; split it")
+        answers = await pipeline.ask_many(list(operation.items(batch)), deadline=deadline)
+        items = [self._item(index, answer, request.id) for index, answer in enumerate(answers)]
+        given = [answer for answer in answers if isinstance(answer, Answer)]
+        service = self.node.service(
+            request,
+            len(given) == len(answers) > 0 and all(answer.cached for answer in given),
+            "FULL" if all(answer.mode == "FULL" for answer in given) else "RULES_ONLY",
+            any(answer.corrected for answer in given),
+        )
+        return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)), JSON + quota)
+
+    def _item(self, index: int, answer: Answer | AddrmeshError, request_id: str) -> wire.BatchItem[Any]:
+        if isinstance(answer, Answer):
+            return wire.BatchItem(index, 200, wire.rendered(answer.result), **wire.marks(answer.mode, answer.corrected))
+        return wire.BatchItem(index, kind_of(answer).status, problem=problem(answer, request_id))
+
+    async def google_validate(self, request: Request) -> Reply:
+        """Judge one address in the words of Google's Address Validation."""
+        request = google.with_key(request)
+        quota = self.node.authorize(request, "validate")
+        pipeline = self.node.pipeline()
+        require_content_type(request.headers, b"application/json")
+        deadline = deadline_of(request, self.node.default_deadline_s)
+        asked: google.ValidateAddressRequest = decode(request.body, google.decode)
+        answer = pipeline.ask(asked, deadline=deadline)
+        answer = answer if isinstance(answer, Answer) else await answer
+        reply = google.reply(asked, answer.result, self.node.responder.new_id())
         return Reply(200, wire.encode(reply), JSON + quota)
 
-    async def batch_parse(self, request: Request) -> Reply:
-        """Find the components of several addresses."""
-        quota = self.node.authorize(request, "parse")
-        pipeline = self.node.pipeline()
+    async def divisions(self, request: Request) -> Reply:
+        """List what lies right below a division."""
+        quota = self.node.authorize(request, "divisions")
+        asked = _query(request, "parent", "at")
+        found = listing(asked.get("parent"), asked.get("at"))
+        if found is None:
+            raise BadRequest("unknown-division", "no division has or had the code of `parent`")
+        return Reply(200, wire.encode(found), JSON + quota)
+
+    async def division(self, request: Request) -> Reply:
+        """Describe one division."""
+        quota = self.node.authorize(request, "divisions")
+        found = detail(request.path_parameter, _query(request, "at").get("at"))
+        if found is None:
+            raise BadRequest("unknown-division", "no division has or had this code at that time")
+        return Reply(200, wire.encode(found), JSON + quota)
+
+    async def feedback(self, request: Request) -> Reply:
+        """Count what became of an answer, and keep what a caller says it should have been."""
+        quota = self.node.authorize(request, "feedback")
         require_content_type(request.headers, b"application/json")
-        deadline = deadline_of(request, self.node.default_deadline_s)
-        asked: wire.BatchRequest = decode(request.body, wire.decode_batch_request)
-        found, limit = len(asked.addresses), self.node.settings.limits.batch_items
-        if found > limit:
-            raise BadRequest("input-too-long", f"the batch has {found} addresses, the limit is {limit}; split it")
-        texts = [address for address in asked.addresses if isinstance(address, str)]
-        answers = iter(await pipeline.parse_many(texts, deadline=deadline, tagset=asked.options.tagset))
-        items: list[wire.BatchItem] = []
-        all_cached = bool(texts)
-        for index, address in enumerate(asked.addresses):
-            answer = next(answers) if isinstance(address, str) else _not_text(index)
-            if isinstance(answer, Answer):
-                all_cached = all_cached and answer.cached
-                items.append(wire.BatchItem(index, 200, result=wire.rendered(answer.result)))
-            else:
-                all_cached = False
-                status = kind_of(answer).status
-                items.append(wire.BatchItem(index, status, problem=problem(answer, request.id)))
-        service = self.node.service(request, cached=all_cached)
-        return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)), JSON + quota)
+        asked: wire.FeedbackRequest = decode(request.body, _decode_feedback)
+        if self.node.store is None:
+            raise StoreUnavailable("this node has no store, so feedback cannot be kept; set store.primary")
+        proposal = None
+        if asked.correction is not None:
+            question = asked.correction.question(self.node.settings.limits.max_code_points)
+            proposal = corrections.proposed(question.reading.canonical.text, asked.correction.result)
+        await corrections.record_feedback(self.node.store, asked.response_id, asked.conclusion, proposal)
+        return Reply(200, wire.encode(wire.Recorded()), JSON + quota)
 
     def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
         """Say that the process answers."""
@@ -144,7 +206,7 @@ class Routes:
             status=node.lifecycle.status,
             model_version=release.id if release else None,
             release=release.id if release else None,
-            gazetteer_version=release.manifest.gazetteer_version if release else None,
+            gazetteer_version=version() if release else None,
             region=server.region,
             node=server.name,
             state=node.lifecycle.state,
@@ -170,7 +232,7 @@ class Routes:
                         api="v1",
                         normalizer=NORMALIZER_VERSION,
                         release=release.id if release else None,
-                        gazetteer=release.manifest.gazetteer_version if release else None,
+                        gazetteer=version(),
                     ),
                     limits=wire.MetaLimits(
                         max_code_points=limits.max_code_points,
@@ -182,6 +244,7 @@ class Routes:
                     ),
                     component_types=catalogue.COMPONENT_NAMES,
                     problems=catalogue.PROBLEM_NAMES,
+                    issues=catalogue.ISSUE_NAMES,
                 )
             ),
         )
@@ -191,7 +254,10 @@ class Routes:
         return Reply(307, b"", (*JSON, (b"location", b"docs")))
 
 
-def _not_text(index: int) -> AddrmeshError:
-    detail = "expected a string"
-    pointer = f"/addresses/{index}"
-    return BadRequest("validation-failed", f"{pointer}: {detail}", errors=[wire.FieldError(pointer, detail)])
+_decode_feedback = msgspec.json.Decoder(wire.FeedbackRequest).decode
+
+
+def _query(request: Request, *known: str) -> dict[str, str]:
+    """Return the query's parameters, the last of each name; others than `known` are left alone."""
+    found = parse_qs(request.query.decode("latin-1"), keep_blank_values=True)
+    return {name: found[name][-1] for name in known if name in found}

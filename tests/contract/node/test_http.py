@@ -130,7 +130,7 @@ def test_an_unforeseen_error_is_a_500_without_its_message(client, node, monkeypa
     async def broken(*args: object, **kwargs: object) -> None:
         raise ValueError("秘密路9号")
 
-    monkeypatch.setattr(node.app.node._pipeline, "parse", broken)
+    monkeypatch.setattr(node.app.node._pipeline, "ask", broken)
     reply = client.post("/v1/address:parse", json={"address": "秘密路9号"})
     assert (reply.status_code, reply.json()["code"]) == (500, "internal")
     assert "秘密" not in reply.text

@@ -1,4 +1,4 @@
-"""The table of hard cases is sound: its form, its facts against the division tables, its balance."""
+"""The tables of hard cases are sound: their form, their facts against the division tables, their balance."""
 
 import csv
 import json
@@ -16,7 +16,11 @@ from addrmesh.address.types import COMPONENT_TYPES
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("LABELLED_DATA", ROOT.parent / "shared" / "data"))
-TABLE: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/cases/validate.yaml").read_text("utf-8"))
+TABLE: list[dict[str, Any]] = [
+    case
+    for name in ("validate", "validate_blind")
+    for case in yaml.safe_load((ROOT / f"tests/cases/{name}.yaml").read_text("utf-8"))
+]
 
 ACTIONS = {"ACCEPT", "CONFIRM", "FIX"}
 GRANULARITIES = {"NONE", "PROVINCE", "CITY", "DISTRICT", "TOWN", "VILLAGE", "ROUTE", "PREMISE", "SUB_PREMISE"}

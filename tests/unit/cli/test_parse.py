@@ -2,7 +2,7 @@ import pytest
 
 from addrmesh.address.types import COMPONENT_TYPES, TYPE_NAMES
 from addrmesh.address.wire import ParseResult, WireComponent
-from addrmesh.cli import parse
+from addrmesh.cli import parse, terminal
 
 RESULT = ParseResult(
     [
@@ -33,7 +33,7 @@ def test_the_picture_is_readable_without_its_colours() -> None:
 
 
 def test_an_address_cannot_steer_the_terminal() -> None:
-    assert "\x1b" not in parse._visible("a\x1b[2Jb\u202ec")
+    assert "\x1b" not in terminal.visible("a\x1b[2Jb\u202ec")
 
 
 def test_an_address_without_components_says_so() -> None:
@@ -41,7 +41,7 @@ def test_an_address_without_components_says_so() -> None:
 
 
 def test_bytes_of_an_argument_that_are_no_text_are_replaced() -> None:
-    assert list(parse._addresses(["a\udcffb"])) == ["a\ufffdb"]
+    assert list(terminal.addresses(["a\udcffb"])) == ["a\ufffdb"]
 
 
 @pytest.mark.parametrize("type_", ["roomno"])

@@ -78,7 +78,7 @@ def test_resume_refuses_a_file_that_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("my thesis\n")
     with pytest.raises(Refused, match="does not say what made"):
         resumed(tmp_path / "out")
-    with pytest.raises(Refused, match="not a result of bulk parse"):
+    with pytest.raises(Refused, match="not a result of addrmesh bulk"):
         resumed(tmp_path / "out", force=True)
     assert (tmp_path / "out").read_text() == "my thesis\n"
 

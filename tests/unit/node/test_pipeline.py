@@ -8,6 +8,7 @@ from addrmesh.errors import DeadlineExceeded, EngineError, InvalidText, Overload
 from addrmesh.inference.batcher import Batcher
 from addrmesh.node.cache import Cache
 from addrmesh.node.pipeline import Answer, Pipeline
+from addrmesh.node.wire import ParseRequest
 from addrmesh.telemetry.metrics import NodeMetrics
 from support.engines import DigitsEngine, release
 from support.waiting import running, until
@@ -30,7 +31,7 @@ async def pipeline(engine: DigitsEngine) -> AsyncIterator[Pipeline]:
 
 def start(pipeline: Pipeline, text: str, deadline: float = FOREVER) -> "asyncio.Task[Answer]":
     async def parse() -> Answer:
-        answer = pipeline.parse(text, deadline=deadline, tagset="addrmesh")
+        answer = pipeline.ask(ParseRequest(text), deadline=deadline)
         return answer if isinstance(answer, Answer) else await answer
 
     return asyncio.create_task(parse())
@@ -104,7 +105,7 @@ async def test_a_person_does_not_join_bulk_work_far_back_in_the_queue(pipeline, 
     first = start(pipeline, "0")
     await running(engine)
     texts = [str(n) * 99 for n in range(1, 6)]
-    bulk = asyncio.create_task(pipeline.parse_many(texts, deadline=FOREVER, tagset="addrmesh"))
+    bulk = asyncio.create_task(pipeline.ask_many([ParseRequest(text) for text in texts], deadline=FOREVER))
     await until(lambda: pipeline.batcher.queue_depth == 5, "bulk work waits")
     person = start(pipeline, texts[-1])
     await until(lambda: pipeline.batcher.queue_depth == 6, "the person's row waits too")
@@ -134,9 +135,9 @@ async def test_a_cached_answer_needs_no_admission(pipeline):
 async def test_addresses_read_in_one_turn_of_the_loop_find_each_other_in_the_queue(pipeline):
     await start(pipeline, "路12")
     pipeline.batcher._pace.per_token, pipeline.batcher.max_wait_s = 0.01, 0.05
-    admitted = [pipeline.parse(text, deadline=FOREVER, tagset="addrmesh") for text in ("路1号", "路2号")]
+    admitted = [pipeline.ask(ParseRequest(text), deadline=FOREVER) for text in ("路1号", "路2号")]
     with pytest.raises(Overloaded):  # six code points wait
-        pipeline.parse("路3号", deadline=FOREVER, tagset="addrmesh")
+        pipeline.ask(ParseRequest("路3号"), deadline=FOREVER)
     assert [(await answer).cached for answer in admitted] == [False, False]
 
 
@@ -146,7 +147,7 @@ async def test_a_full_queue_refuses_unread_only_while_few_addresses_are_found(pi
     assert pipeline.overload() is None  # who knows what the cache holds
     for number in range(1000):
         with pytest.raises(Overloaded):
-            pipeline.parse(f"路9{number}", deadline=FOREVER, tagset="addrmesh")
+            pipeline.ask(ParseRequest(f"路9{number}"), deadline=FOREVER)
     assert isinstance(pipeline.overload(), Overloaded)
     assert pipeline.metrics.parse_requests.values == {("ok",): 1, ("overloaded",): 1001}
     assert pipeline.metrics.shed.values == {("overloaded",): 1001}
@@ -156,7 +157,8 @@ async def test_a_full_queue_refuses_unread_only_while_few_addresses_are_found(pi
 
 
 async def test_many_are_answered_in_place_and_each_is_counted_once(pipeline):
-    found = await pipeline.parse_many(["路1", " ", "路1", "路2"], deadline=FOREVER, tagset="addrmesh")
+    asked = [ParseRequest(text) for text in ("路1", " ", "路1", "路2")]
+    found = await pipeline.ask_many(asked, deadline=FOREVER)
     assert [type(item) for item in found] == [Answer, InvalidText, Answer, Answer]
     assert pipeline.metrics.parse_requests.values == {("ok",): 3, ("invalid-text",): 1}
     assert pipeline.metrics.cache_misses.values == {(): 3}

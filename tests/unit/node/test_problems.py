@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addrmesh import errors
-from addrmesh.node import catalogue, lifecycle, openapi, wire
+from addrmesh.node import catalogue, lifecycle, openapi
+from addrmesh.node.operations import PARSE
 from addrmesh.node.problems import BY_CODE, KINDS, BadRequest, headers_of, invalid_body, kind_of, problem
 
 
@@ -64,7 +65,7 @@ def test_what_is_wrong_with_a_body_is_said_without_quoting_it(name, value):
         {"address": [marked]},
     ):
         with pytest.raises(msgspec.ValidationError) as refused:
-            wire.decode_parse_request(msgspec.json.encode(_encodable(body)))
+            PARSE.decode(msgspec.json.encode(_encodable(body)))
         assert "门牌" not in str(problem(invalid_body(refused.value), "r"))
 
 

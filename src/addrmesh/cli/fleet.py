@@ -72,6 +72,18 @@ def apply(
 
 
 @app.command()
+def status(as_json: _Json = False) -> None:
+    """
+    Show what `addrmesh up` runs here, as `addrmesh status` does.
+
+    Example: addrmesh fleet status
+    """
+    from addrmesh.cli import up
+
+    up.status(as_json)
+
+
+@app.command()
 def explain(
     client: Annotated[str, typer.Argument(metavar="ADDRESS", help="IP address of a client.")],
     spec: _Spec = None,

@@ -2,7 +2,8 @@
 What is between here and every part of the fleet, hop by hop, and what does not fit together.
 
 Measured from the machine it runs on: name resolution, TCP, TLS, and then each service's own answer, so that a slow
-total can be blamed on one part. Findings compare regions with each other, and say what to do.
+total can be blamed on one part. Between regions the supervisors measure all the time, and their last observations are
+read from the store. Findings compare regions with each other, and say what to do.
 """
 
 import asyncio
@@ -20,10 +21,12 @@ import httpx
 from addrmesh.errors import AddrmeshError
 from addrmesh.fleet import stores
 from addrmesh.fleet.launch import context
+from addrmesh.fleet.observe import observations
 from addrmesh.store import keys
 from addrmesh.store.connection import Connection
 from addrmesh.store.documents import Documents
 from addrmesh.store.records import DRIFT_ALARM_MS
+from addrmesh.store.store import StoreUnavailable
 from addrmesh.topology.documents import RELEASE, VALIDATORS, releases
 from addrmesh.topology.spec import FleetSpec, RegionSpec
 
@@ -87,6 +90,7 @@ async def examine(spec: FleetSpec) -> Diagnosis:
     tls = context(spec, spec.regions[0].name)
     async with httpx.AsyncClient(verify=tls or True, trust_env=False, timeout=TIMEOUT_S) as client:
         seen = await asyncio.gather(*(_region(spec, region, client, tls, found.hops) for region in spec.regions))
+    found.hops += await _between_regions(spec)
     found.hops.sort(key=lambda hop: [r.name for r in spec.regions].index(hop.region))  # stable: steps keep their order
     found.findings += _compare(spec, found.hops, {r.name: s for r, s in zip(spec.regions, seen, strict=True)})
     return found
@@ -142,6 +146,28 @@ async def _region(
     finally:
         await store.close()
         await connection.close()
+
+
+async def _between_regions(spec: FleetSpec) -> list[Hop]:
+    """Return what each supervisor last measured of the other regions' nodes, from the first store that answers."""
+    for region in spec.regions:
+        if region.store is None:
+            continue
+        store = stores.open_store(spec, region.name)
+        try:
+            seen = await observations(store)
+        except StoreUnavailable:
+            continue
+        finally:
+            await store.close()
+        return [
+            Hop(to, name, f"seen from {o.vantage}", known.latency_ms, None if known.ready else "not ready")
+            for o in seen
+            for node, known in o.nodes.items()
+            for to, _, name in [node.partition("/")]
+            if known.latency_ms is not None and to != o.vantage
+        ]
+    return []
 
 
 async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> None:

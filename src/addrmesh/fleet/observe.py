@@ -15,13 +15,17 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+import msgspec
 import redis
 
 from addrmesh.fleet.processes import Sighting
 from addrmesh.fleet.verdict import NodeSeen, Observation
+from addrmesh.store.store import Store
 from addrmesh.topology.spec import FleetSpec
 
 TIMEOUT_S = 1.0
+PREFIX = "observation/"
+"""Of the records in which supervisors tell each other what they see."""
 HEARTBEAT_S = 5.0
 REMEMBERED = 5
 """Probes whose median is a node's latency: one slow answer is no news."""
@@ -84,6 +88,27 @@ async def observe_edge(spec: FleetSpec, region: str, client: httpx.AsyncClient) 
         if host.get("hostname") in name_by_host
     }
     return Observation(f"{region} edge", time.time(), nodes) if nodes else None
+
+
+async def publish(store: Store, region: str, seen: list[Observation]) -> None:
+    """
+    Tell the other supervisors what is seen from a region.
+
+    Raises:
+        StoreUnavailable: It could not be written.
+    """
+    await store.put(PREFIX + region, msgspec.json.encode(seen))
+
+
+async def observations(store: Store, *, besides: str | None = None) -> list[Observation]:
+    """
+    Return what supervisors last published, but those of the region `besides`.
+
+    Raises:
+        StoreUnavailable: No server can be reached.
+    """
+    records = [r for r in await store.scan(PREFIX) if besides is None or r.key != PREFIX + besides]
+    return [o for r in records if r.value for o in msgspec.json.decode(r.value, type=list[Observation])]
 
 
 def see_node(host: str, port: int, context: ssl.SSLContext | None) -> Sighting:

@@ -31,7 +31,7 @@ from addrmesh.errors import AddrmeshError
 from addrmesh.fleet import journal, stores
 from addrmesh.fleet.launch import context
 from addrmesh.fleet.layout import FleetDirectory, replace_file
-from addrmesh.fleet.observe import Vantage, observe_edge
+from addrmesh.fleet.observe import Vantage, observations, observe_edge, publish
 from addrmesh.fleet.verdict import FULL_WEIGHT, Observation, Verdict, judge
 from addrmesh.store import keys
 from addrmesh.store.connection import Connection
@@ -53,8 +53,6 @@ STORE_S = 2.0
 SWEEP_S = 3600.0
 RETRY_S = 1.0
 ENDPOINT_FILES = frozenset({"eds.json", "eds-own.json"})
-OBSERVATIONS = "observation/"
-"""Prefix of the records in which supervisors tell each other what they see."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -151,10 +149,8 @@ class Supervisor:
 
     async def _exchange(self, store: Store, own: Observation, edge: Observation | None) -> list[Observation]:
         """Publish what is seen from here, and return what is seen from elsewhere."""
-        mine = [own, edge] if edge else [own]
-        await store.put(OBSERVATIONS + self._region, msgspec.json.encode(mine))
-        others = [r for r in await store.scan(OBSERVATIONS) if r.key != OBSERVATIONS + self._region]
-        return [o for r in others if r.value for o in msgspec.json.decode(r.value, type=list[Observation])]
+        await publish(store, self._region, [own, edge] if edge else [own])
+        return await observations(store, besides=self._region)
 
     async def _report(self, node: str, before: Verdict, after: Verdict, seen: list[Observation]) -> None:
         """Log a decision with its inputs; the node's own region journals it, where that can be done."""

@@ -122,18 +122,18 @@ class Model:
         types = [*(x.types[:WIDTH] or [0]), 0, *(y.types[:WIDTH] or [0])]
         inputs = np.concatenate([w["character"].take(characters, 0), w["kind"].take(types, 0), hits], 1)
         inputs[size] = 0
-        hidden = _windows(inputs) @ w["conv1"]
+        hidden = _times(_windows(inputs), w["conv1"])
         hidden[:size] += w["conv1.bias"][0]
         hidden[size + 1 :] += w["conv1.bias"][1]
         np.maximum(hidden, 0, out=hidden)
         hidden[size] = 0
-        hidden += np.maximum(_windows(hidden) @ w["conv2"] + w["conv2.bias"], 0)
+        hidden += np.maximum(_times(_windows(hidden), w["conv2"]) + w["conv2.bias"], 0)
         a, b = hidden[:size], hidden[size + 1 :]
         scores = (a @ b.T) * w["sharpness"][0]
         hidden, hits = np.delete(hidden, size, 0), np.delete(hits, size, 0)
         theirs = np.concatenate([_softmax(scores) @ b, _softmax(scores.T) @ a])
-        compared = np.concatenate([hidden, theirs, hidden - theirs, hidden * theirs, hits], 1) @ w["compare"]
-        compared = np.maximum(compared + w["compare.bias"], 0)
+        pairs = np.concatenate([hidden, theirs, hidden - theirs, hidden * theirs, hits], 1)
+        compared = np.maximum(_times(pairs, w["compare"]) + w["compare.bias"], 0)
         pooled = [found for side in (compared[:size], compared[size:]) for found in (side.max(0), side.mean(0))]
         scaled = ((row - w["mean"]) / w["deviation"]).clip(-4, 4)
         known = np.maximum(scaled @ w["facts"] + w["facts.bias"], 0)
@@ -170,6 +170,12 @@ def _windows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     result[:, width : 2 * width] = rows
     result[:-1, 2 * width :] = rows[1:]
     return result
+
+
+def _times(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply in blocks so small that BLAS does not wake a second thread, which would cost more than it saves."""
+    step = max(1, (1 << 18) // weight.size)
+    return np.concatenate([rows[i : i + step] @ weight for i in range(0, len(rows), step)])
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from addrmesh.node import server
 from addrmesh.node.asgi import Reply, Request
+from addrmesh.node.operations import Operation
 from addrmesh.node.routes import Routes
 from addrmesh.settings import load
 
 REPLY = Reply(200, b'{"response_id":"constant","result":{"components":[]},"service":{"mode":"FULL"}}')
 
 
-def constant(routes: Routes, request: Request) -> Reply:  # noqa: ARG001 - takes the place of a method
+def constant(routes: Routes, operation: Operation, request: Request) -> Reply:  # noqa: ARG001 - in a method's place
     """Answer anything."""
     return REPLY
 
@@ -26,7 +27,7 @@ def constant(routes: Routes, request: Request) -> Reply:  # noqa: ARG001 - takes
 def main() -> None:
     """Serve until told to stop."""
     port, release = int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    Routes.parse = constant  # type: ignore[assignment]
+    Routes.ask = constant  # type: ignore[assignment]
     server.serve(load(overrides={"server.port": port, "release.path": release}).settings)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from addrmesh.topology.spec import dump
 from conftest import Drill
 from support.lab import NODES, REGIONS, Up, hung, wait_until, wait_until_content
 
@@ -180,6 +181,30 @@ def test_a_decision_that_names_no_node_of_the_fleet_changes_nothing(up: Up, dril
             assert endpoints.read_text() == before
             up("config", "set", "traffic", str(good), "--reason", "drill is over")
         load.goes_on(1)
+    drill.report(load)
+
+
+def test_a_node_added_to_the_spec_and_taken_out_again_costs_no_request(up: Up, drill: Drill, tmp_path: Path) -> None:
+    """Every node's settings say how many nodes there are, so all of them start anew, one after the other."""
+    eu, cn = up.spec.regions
+    third = eu.nodes[0].model_copy(update={"name": "node-3", "port": max(n.port for n in eu.nodes) + 1})
+    larger = eu.model_copy(update={"nodes": (*eu.nodes, third)})
+    with drill.load() as load:
+        load.goes_on(2)
+        with load.fault():
+            for number, spec in enumerate((up.spec.model_copy(update={"regions": (larger, cn)}), up.spec)):
+                before = {name: up.pid(name) for name in NODES}
+                wanted = tmp_path / f"{number}.yaml"
+                wanted.write_text(dump(spec))
+                planned = json.loads(up("fleet", "plan", str(wanted), "--json", exits=5))
+                up("fleet", "apply", str(wanted), "--plan-digest", planned["digest"], "--reason", "drill")
+                wait_until(
+                    lambda before=before: up.is_well() and all(up.pid(name) != pid for name, pid in before.items()),
+                    "every node has its new settings",
+                )
+                load.goes_on(2)
+        load.goes_on(1)
+    assert load.first_from("eu/node-3", after=load.began_s) < load.ended_s
     drill.report(load)
 
 

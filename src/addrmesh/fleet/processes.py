@@ -176,6 +176,8 @@ class Keeper:
     def __init__(self, directory: Path, *, drain_timeout_s: float) -> None:
         self._directory, self._drain_timeout_s = directory, drain_timeout_s
         self._children: dict[str, _Child] = {}
+        self._changed: list[ProcessSpec] = []
+        """What is to be restarted, in this order."""
         self._probes = ThreadPoolExecutor(max_workers=16, thread_name_prefix="probe")
 
     @property
@@ -184,17 +186,19 @@ class Keeper:
         return tuple(child.status for child in self._children.values())
 
     def reconcile(self, specs: Iterable[ProcessSpec]) -> None:
-        """Start what is new, stop what is gone, restart what starts differently from now on."""
+        """
+        Start what is new and stop what is gone. What starts differently from now on is restarted by `tick`.
+
+        One after the other, each when all others are ready: a change that concerns every node must not stop them all.
+        """
         wanted = {spec.id: spec for spec in specs}
-        gone = [
-            child
-            for name, child in self._children.items()
-            if name not in wanted
-            or (wanted[name].command, wanted[name].digest) != (child.spec.command, child.spec.digest)
+        self._stop([child for name, child in self._children.items() if name not in wanted])
+        self._children = {name: self._children.get(name) or _Child(spec) for name, spec in wanted.items()}
+        self._changed = [
+            spec
+            for name, spec in wanted.items()
+            if (spec.command, spec.digest) != (self._children[name].spec.command, self._children[name].spec.digest)
         ]
-        self._stop(gone)
-        kept = {child.spec.id: child for child in self._children.values() if child not in gone}
-        self._children = {name: kept.get(name) or _Child(spec) for name, spec in wanted.items()}
         for child in self._children.values():
             if child.process is None:
                 self._start(child)
@@ -219,6 +223,10 @@ class Keeper:
                 raise ProcessFailed(obituary(child.spec, child.process.returncode if child.process else None))
             if is_hung(child.status, now) and child.process:
                 child.process.kill()
+        if self._changed and all(
+            child.status.state == "ready" for name, child in self._children.items() if name != self._changed[0].id
+        ):
+            self._restart(self._changed.pop(0))
 
     def stop(self) -> None:
         """Stop everything, what sends traffic first."""
@@ -251,6 +259,11 @@ class Keeper:
         child.probing = None
         now = time.monotonic()
         child.status = _with(child.status, pid=child.process.pid, state="starting", started_at=now, answered_at=now)
+
+    def _restart(self, spec: ProcessSpec) -> None:
+        self._stop([self._children[spec.id]])
+        self._children[spec.id] = _Child(spec)
+        self._start(self._children[spec.id])
 
     def _stop(self, children: Sequence[_Child]) -> None:
         running = [child.process for child in children if child.process is not None and child.process.poll() is None]

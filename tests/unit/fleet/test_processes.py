@@ -1,5 +1,6 @@
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,29 @@ def test_a_keeper_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest_alon
     finally:
         keeper.stop()
     assert {status.state for status in keeper.statuses} == {"stopped"}
+
+
+def test_what_has_changed_is_restarted_one_after_the_other(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, drain_timeout_s=1.0)
+    before = [spec(tmp_path, name, WAIT) for name in "abc"]
+    try:
+        keeper.reconcile(before)
+        tick_until(keeper, "ready")
+        old = [status.pid for status in keeper.statuses]
+        keeper.reconcile([replace(one, digest="new") for one in before])
+        deadline = time.monotonic() + 10
+        while any(status.pid == pid for status, pid in zip(keeper.statuses, old, strict=True)):
+            assert time.monotonic() < deadline, keeper.statuses
+            keeper.tick()
+            assert sum(status.state != "ready" for status in keeper.statuses) <= 1
+            time.sleep(0.01)
+        tick_until(keeper, "ready")
+        new = [status.pid for status in keeper.statuses]
+        keeper.reconcile([replace(one, digest="new") for one in before])
+        keeper.tick()
+        assert [status.pid for status in keeper.statuses] == new, "what is as it should be is left alone"
+    finally:
+        keeper.stop()
 
 
 def test_a_process_that_was_never_ready_ends_its_keeper_with_its_last_words(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the engines are: beside our own Python (from their wheels), else on the PATH."""
+"""Where the engines are: beside our own Python (from their wheels), else on the PATH or in /usr/sbin."""
 
 import os
 import shutil

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from addrmesh.fleet.binaries import find
+from addrmesh.binaries import find
 from addrmesh.fleet.local import local_spec
 from addrmesh.topology.spec import dump
 from support.ports import free_block

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pytest
 
+from addrmesh.binaries import find
 from addrmesh.client.replies import ParseResult
 from addrmesh.errors import ConfigError
-from addrmesh.fleet.binaries import find
 from support import edges
 from support.lab import RPS, Lab, Up, answers_of, two_regions
 from support.links import Network

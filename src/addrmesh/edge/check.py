@@ -1,15 +1,14 @@
 """Asks the real engine whether it would take the files, before a running one sees them."""
 
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from addrmesh.binaries import find
 from addrmesh.edge import envoy
-from addrmesh.edge.files import RenderedFile, write
-from addrmesh.errors import ConfigError, Rejected
+from addrmesh.edge.files import RenderedFile
+from addrmesh.errors import Rejected
 
 CHECK_S = 20.0
 """An engine that says nothing for this long is taken for broken. The slowest, Envoy, takes about half a second."""
@@ -23,17 +22,12 @@ class RenderRejected(Rejected):
 
 def binary(kind: str) -> Path:
     """
-    Return the engine's program: beside the Python that runs this, on the PATH, or in /usr/sbin.
+    Return an engine's program.
 
     Raises:
         ConfigError: It is not installed.
     """
-    name = _PROGRAMS[kind]
-    places = (str(Path(sys.executable).parent), None, "/usr/sbin")
-    for place in places:
-        if found := shutil.which(name, path=place):
-            return Path(found)
-    raise ConfigError(f"{name} is not installed: looked beside {sys.executable}, on the PATH and in /usr/sbin")
+    return Path(find(_PROGRAMS[kind]))
 
 
 def check(kind: str, files: Iterable[RenderedFile]) -> None:
@@ -48,7 +42,7 @@ def check(kind: str, files: Iterable[RenderedFile]) -> None:
     with tempfile.TemporaryDirectory(prefix="addrmesh-check-") as name:
         directory = Path(name)
         for file in envoy.flattened(files) if kind == "envoy" else files:
-            write(file, directory)
+            (directory / file.path).write_bytes(file.content)
         arguments = {
             # Its check does not read discovery files, hence the flattened one.
             "envoy": ["--mode", "validate", "--config-path", "bootstrap.json"],

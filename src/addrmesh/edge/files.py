@@ -5,9 +5,7 @@ Files of an edge, as values: a renderer is a function from a routing table to th
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -21,14 +19,3 @@ class RenderedFile:
     def sha256(self) -> str:
         """Digest of the content."""
         return hashlib.sha256(self.content).hexdigest()
-
-
-def write(file: RenderedFile, directory: Path) -> None:
-    """Put a file in place by one rename: a reader sees the old content or the new, never half."""
-    target = directory / file.path
-    new = target.with_name(f".{target.name}.new")
-    with new.open("wb") as stream:
-        stream.write(file.content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.rename(target)

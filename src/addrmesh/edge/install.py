@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from addrmesh.edge.files import RenderedFile, write
+from addrmesh.atomic_file import replace_file
+from addrmesh.edge.files import RenderedFile
 
 PREVIOUS = "previous"
 """Folder, in the edge's directory, of the files the last installation replaced."""
@@ -30,9 +31,9 @@ def install(files: Sequence[RenderedFile], directory: Path) -> list[str]:
     previous.mkdir()
     for file in changed:
         if before := _installed(file.path, directory):
-            write(before, previous)
+            replace_file(previous / file.path, before.content, durable=True)
     for file in changed:
-        write(file, directory)
+        replace_file(directory / file.path, file.content, durable=True)
     return [f.path for f in changed]
 
 

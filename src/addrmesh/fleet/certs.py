@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.errors import ConfigError, Refused
-from addrmesh.fleet.layout import replace_file
-from addrmesh.topology.spec import FleetSpec
+from addrmesh.topology.spec import FleetSpec, is_loopback
 
 AUTHORITY = "ca"
 OPERATOR = "operator"
@@ -60,7 +60,7 @@ class Wanted:
     def names(self) -> frozenset[str]:
         """Everything it proves to be."""
         hosts = {str(_address(host) or host) for host in self.hosts}
-        if any(host == "localhost" or ((ip := _address(host)) and ip.is_loopback) for host in hosts):
+        if any(map(is_loopback, hosts)):
             hosts |= {"127.0.0.1", "localhost"}
         return frozenset({self.name, *hosts})
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import yaml
 
+from addrmesh.atomic_file import replace_file
+from addrmesh.binaries import find
 from addrmesh.edge import envoy
 from addrmesh.edge.check import binary, check
 from addrmesh.edge.install import install
 from addrmesh.edge.render import command, render
 from addrmesh.fleet import stores
-from addrmesh.fleet.binaries import find
-from addrmesh.fleet.layout import FleetDirectory, RegionDirectory, replace_file
+from addrmesh.fleet.layout import FleetDirectory, RegionDirectory
 from addrmesh.fleet.observe import see_http, see_node, see_store, see_supervisor
 from addrmesh.fleet.processes import ProcessSpec
 from addrmesh.fleet.secrets import password
@@ -59,7 +60,7 @@ def write_files(spec: FleetSpec, region: RegionSpec, directory: FleetDirectory) 
     for file in render(route(spec, region.name)):
         # The supervisor keeps the others true while the edge runs; here they only must exist.
         if file.path == envoy.BOOTSTRAP or not (files.edge / file.path).exists():
-            replace_file(files.edge / file.path, file.content.decode())
+            replace_file(files.edge / file.path, file.content)
     return files
 
 
@@ -172,6 +173,8 @@ def _supervisor(region: RegionSpec, directory: FleetDirectory, files: RegionDire
         ),
         log=files.log("supervisor"),
         probe=partial(see_supervisor, files.heartbeat),
+        # It opens its stores when it starts; everything else of the spec it follows while it runs.
+        digest=region.store.model_dump_json() if region.store else "",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.topology.spec import FleetSpec, dump, read
 
 
@@ -57,15 +58,6 @@ class FleetDirectory:
         """Return the spec in use."""
         return read(self.spec_file)
 
-    def applied_spec(self) -> FleetSpec | None:
-        """Return the spec that was asked for since `addrmesh up`, if any."""
-        return read(self.applied_file) if self.applied_file.exists() else None
-
-
-def replace_file(path: Path, content: str, *, private: bool = False) -> None:
-    """Write a file as one step: whoever reads it sees the old or the new content, whole; `private`: only this user."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.touch(mode=0o600 if private else 0o644)
-    new.write_text(content, "utf-8")
-    new.replace(path)
+    def applied_since(self) -> int:
+        """Return when a spec was last asked for since `addrmesh up`, in file system nanoseconds; 0 if none was."""
+        return self.applied_file.stat().st_mtime_ns if self.applied_file.exists() else 0

@@ -18,13 +18,14 @@ from typing import IO
 
 import msgspec
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.errors import AddrmeshError, ConfigError, Refused
 from addrmesh.fleet import ports
 from addrmesh.fleet.launch import processes
 from addrmesh.fleet.layout import FleetDirectory
 from addrmesh.fleet.processes import TICK_S, Keeper, ProcessStatus, command_of, is_kept_by, stop_orphans
 from addrmesh.fleet.secrets import make as make_secret
-from addrmesh.topology.spec import EdgeSpec, FleetSpec, Location, NodeSpec, RegionSpec, ReplicaSpec, StoreSpec
+from addrmesh.topology.spec import EdgeSpec, FleetSpec, Location, NodeSpec, RegionSpec, ReplicaSpec, StoreSpec, read
 
 LOCK_ATTEMPTS = 4
 """Whoever asks `is_locked` holds the lock for a moment; that must not look like a keeper."""
@@ -159,9 +160,7 @@ class StateDirectory(FleetDirectory):
 
     def write(self, status: FleetStatus) -> None:
         """Replace the state as one step."""
-        new = self.status_file.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(status))
-        new.replace(self.status_file)
+        replace_file(self.status_file, msgspec.json.encode(status))
 
     def read(self) -> FleetStatus | None:
         """Return the state last written, if any."""
@@ -195,6 +194,7 @@ def keep(
     """
     keeper = Keeper(directory.path, drain_timeout_s=drain_timeout_s)
     published: tuple[ProcessStatus, ...] = ()
+    applied_since = 0
     directory.applied_file.unlink(missing_ok=True)
     make_secret(directory.path / spec.secret_file)
     directory.write_spec(spec)
@@ -203,10 +203,12 @@ def keep(
         keeper.reconcile(processes(spec, directory))
         while not stop.wait(TICK_S):
             keeper.tick()
-            if (applied := directory.applied_spec()) and applied != spec:
-                spec = applied
-                directory.write_spec(spec)
-                keeper.reconcile(processes(spec, directory))
+            if (since := directory.applied_since()) != applied_since:
+                applied_since = since
+                if (applied := read(directory.applied_file)) != spec:
+                    spec = applied
+                    directory.write_spec(spec)
+                    keeper.reconcile(processes(spec, directory))
             # The clock reading of each answer changes all the time; nobody wants a line for that.
             if (now := tuple(msgspec.structs.replace(s, answered_at=0.0) for s in keeper.statuses)) != published:
                 published = now

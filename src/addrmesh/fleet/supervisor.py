@@ -24,13 +24,14 @@ import httpx
 import msgspec
 import structlog
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.edge.check import check
 from addrmesh.edge.install import install, is_installed
 from addrmesh.edge.render import render
-from addrmesh.errors import AddrmeshError
+from addrmesh.errors import AddrmeshError, ConfigError
 from addrmesh.fleet import journal, stores
 from addrmesh.fleet.launch import context
-from addrmesh.fleet.layout import FleetDirectory, replace_file
+from addrmesh.fleet.layout import FleetDirectory
 from addrmesh.fleet.observe import Vantage, observations, observe_edge, publish
 from addrmesh.fleet.verdict import FULL_WEIGHT, Observation, Verdict, judge
 from addrmesh.store import keys
@@ -184,10 +185,13 @@ class Supervisor:
         try:
             self._apply(document)
             self._install()
-        except AddrmeshError as error:
+        except (AddrmeshError, OSError) as error:
             self._log.warning("document.rejected", document=document.name, detail=str(error))
             return
-        self._known_good.save(document)
+        try:
+            self._known_good.save(document)
+        except ConfigError as error:
+            self._log.warning("document.not_kept", document=document.name, detail=str(error))
         self._log.info("document.applied", document=document.name, revision=document.revision, author=document.author)
 
     def _apply(self, document: Document) -> None:
@@ -266,7 +270,7 @@ class Supervisor:
             dead_nodes=[node for node, verdict in self._verdicts.items() if not verdict.is_alive],
             revisions=self._revisions,
         )
-        replace_file(self._files.heartbeat, msgspec.json.encode(beat).decode())
+        replace_file(self._files.heartbeat, msgspec.json.encode(beat))
 
 
 def last_verdicts(spec: FleetSpec, directory: FleetDirectory) -> Verdicts:

@@ -27,6 +27,7 @@ from typing import Annotated
 import msgspec
 import structlog
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.errors import NotReady, RateLimited, RequestError
 from addrmesh.store.records import Record
 from addrmesh.store.store import Store, StoreUnavailable
@@ -398,10 +399,6 @@ class Access:
         if self._file is None:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_name(self._file.name + ".new")
-            new.touch(mode=0o600)
-            new.write_bytes(self._ring.dump())
-            new.replace(self._file)
+            replace_file(self._file, self._ring.dump(), private=True)
         except OSError as error:
             self._log.warning("keys.last_known_good_unwritable", file=str(self._file), reason=str(error))

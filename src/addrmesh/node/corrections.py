@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.address.verdict import Result
+from addrmesh.atomic_file import replace_file
 from addrmesh.store.records import Record
 from addrmesh.store.store import Store, StoreUnavailable
 
@@ -181,10 +182,6 @@ class Corrections:
         if self._file is None:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_name(self._file.name + ".new")
-            new.touch(mode=0o600)
-            new.write_bytes(encode(self._known))
-            new.replace(self._file)
+            replace_file(self._file, encode(self._known), private=True)
         except OSError as error:
             self._log.warning("corrections.last_known_good_unwritable", file=str(self._file), reason=error.strerror)

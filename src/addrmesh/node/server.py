@@ -7,7 +7,6 @@ finishes; then the socket closes and the process ends with 0. A second signal en
 """
 
 import asyncio
-import ipaddress
 import signal
 import socket
 import ssl
@@ -23,6 +22,7 @@ from addrmesh.inference.engine import Engine
 from addrmesh.node.app import NodeApp, create_app
 from addrmesh.node.hot import HotProtocol
 from addrmesh.settings import NodeSettings, Server
+from addrmesh.topology.spec import is_loopback
 
 LAME_DUCK_S = 0.5
 """How long a draining node keeps listening although nothing is under way: a reply on its way to a caller, and the
@@ -93,14 +93,6 @@ def tls_options(settings: NodeSettings) -> dict[str, Any]:
     if tls.ca is not None:
         options |= {"ssl_ca_certs": str(tls.ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     return options
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def bind(server: Server, stall_s: float) -> socket.socket:

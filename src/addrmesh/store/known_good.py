@@ -6,12 +6,12 @@ when it is read; a damaged file is as good as none, and the log says so.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from addrmesh.atomic_file import replace_file
 from addrmesh.errors import ConfigError
 from addrmesh.store.documents import Document
 
@@ -37,15 +37,9 @@ class LastKnownGood:
             ConfigError: The directory cannot be written.
         """
         encoded = msgspec.json.encode(document)
-        file = self._file(document.name)
-        beside = file.with_suffix(".new")
+        kept = msgspec.json.encode(_File(hashlib.sha256(encoded).hexdigest(), msgspec.Raw(encoded)))
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as out:
-                out.write(msgspec.json.encode(_File(hashlib.sha256(encoded).hexdigest(), msgspec.Raw(encoded))))
-                out.flush()
-                os.fsync(out.fileno())
-            beside.replace(file)
+            replace_file(self._file(document.name), kept, durable=True)
         except OSError as error:
             raise ConfigError(
                 f"the last known good {document.name} cannot be kept in {self._directory}: {error.strerror}; "

@@ -6,7 +6,6 @@ other content than that line says, is refused before anything is written. Counte
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from addrmesh import clock
+from addrmesh.atomic_file import replace_file
 from addrmesh.errors import Refused
 from addrmesh.store.records import Record, Version
 from addrmesh.store.store import TOMBSTONE_KEEP_S, Store
@@ -55,12 +55,7 @@ async def take_snapshot(store: Store, file: Path, *, wall_ms: Callable[[], int] 
     lines = [_Header(1, store.region, wall_ms()), *(_Line(r.key, str(r.version), r.value) for r in records)]
     body = msgspec.json.Encoder().encode_lines(lines)
     trailer = msgspec.json.encode(_Trailer(len(records), hashlib.sha256(body).hexdigest()))
-    beside = file.with_name(file.name + ".new")
-    with beside.open("wb") as out:
-        out.write(body + trailer + b"\n")
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(file)
+    replace_file(file, body + trailer + b"\n", durable=True)
     return len(records)
 
 

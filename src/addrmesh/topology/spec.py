@@ -294,7 +294,7 @@ class FleetSpec(Section):
     @property
     def is_on_loopback(self) -> bool:
         """Say whether nothing of it can be reached from outside this machine."""
-        return all(_is_loopback(host) for _, host, _ in self.listeners())
+        return all(is_loopback(host) for _, host, _ in self.listeners())
 
 
 def read(path: Path) -> FleetSpec:
@@ -412,11 +412,12 @@ def _inconsistencies(spec: FleetSpec) -> Iterator[str]:
         if other := taken.get((host, port)):
             yield f"{what}: {host}:{port} is also the address of {other}"
         taken[host, port] = what
-    if spec.tls is None and (outside := [w for w, host, _ in spec.listeners() if not _is_loopback(host)]):
+    if spec.tls is None and (outside := [w for w, host, _ in spec.listeners() if not is_loopback(host)]):
         yield f"tls: is missing, but {outside[0]} can be reached from outside this machine; see `addrmesh certs init`"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -26,18 +26,6 @@ def engine() -> None:
 @pytest.fixture
 def spec() -> FleetSpec:
     return two_regions()
-
-
-@pytest.fixture
-async def nodes(spec: FleetSpec) -> AsyncIterator[dict[str, FakeNode]]:
-    async with fake_nodes(spec) as nodes:
-        yield nodes
-
-
-@pytest.fixture
-async def edge(spec: FleetSpec, nodes: dict[str, FakeNode], tmp_path: Path) -> AsyncIterator[Edge]:
-    async with (edge := Edge(route(spec, "eu"), tmp_path)).running():
-        yield edge
 
 
 async def under_load(edge: Edge, then: Callable[[], object], *, rps: float = 150, seconds: float = 1.6) -> list[Sent]:

@@ -1,7 +1,6 @@
 """What the rendered nginx does; where it is weaker than Envoy, the test says how weak."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -12,7 +11,7 @@ from addrmesh.edge.check import RenderRejected, check
 from addrmesh.edge.files import RenderedFile
 from addrmesh.topology.routing import Traffic, Verdicts, route
 from addrmesh.topology.spec import FleetSpec
-from support.edges import Edge, FakeNode, failures, fake_nodes, load, require, two_regions
+from support.edges import Edge, FakeNode, failures, load, require, two_regions
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -28,18 +27,6 @@ def spec() -> FleetSpec:
     spec = two_regions("nginx")
     eu, cn = spec.regions
     return spec.model_copy(update={"regions": (eu, cn.model_copy(update={"client_networks": ("127.0.0.0/8",)}))})
-
-
-@pytest.fixture
-async def nodes(spec: FleetSpec) -> AsyncIterator[dict[str, FakeNode]]:
-    async with fake_nodes(spec) as nodes:
-        yield nodes
-
-
-@pytest.fixture
-async def edge(spec: FleetSpec, nodes: dict[str, FakeNode], tmp_path: Path) -> AsyncIterator[Edge]:
-    async with (edge := Edge(route(spec, "eu"), tmp_path)).running():
-        yield edge
 
 
 async def test_the_client_network_chooses_the_region(edge: Edge, nodes: dict[str, FakeNode]) -> None:

@@ -121,7 +121,7 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
         for rival in chains:
             if not against.isdisjoint(rival.sides):
                 ours, theirs = chain.votes - rival.votes, rival.votes - chain.votes
-                if len(ours) < 2 or len(ours) <= len(theirs):
+                if len(ours) < 2 or len(ours) <= len(theirs) or len(theirs) > 1:
                     return Resolution("conflict", roles=_open_roles(found, agree, [chain, rival]))
     if chain.target.level == "district" and chain.town is None:
         short = len(agree) == 1 and not chain.full and not found[next(iter(agree))].latin
@@ -341,6 +341,11 @@ def _finish(found: Sequence[Mention], chain: _Chain, agree: dict[int, Rows], *, 
             elif division is not None:
                 roles[i] = Role(_written(mention.text, division), division)
         elif i in agree and mention.divisions and not mention.is_zone:
+            said = {r.division.row for r in roles.values() if r.division}
+            meant = next((d for d in path if d.row not in said and spelling.abbreviates(mention.text, d.name)), None)
+            if meant is not None:  # 巴州 in 新疆: the other 巴州 is far away
+                roles[i] = Role("alias", meant)
+                continue
             vague = mention.divisions[0].level == "town" and len({d.parent for d in mention.divisions}) > 3
             roles[i] = Role("unknown" if vague else "against")
         else:
@@ -361,6 +366,7 @@ def _written(name: str, division: Division) -> Kind:
     if division.level != "town" or name in division.short or not TOWN.search(name):
         return "corrected" if division.level == "town" and name[-1] == "区" else "alias"
     longer = name[-1] == division.name[-1] and division.name.startswith(name[:-1])  # 竹里乡 for 竹里畲族乡
+    longer = longer or division.name == name.replace("街道", "办事处街道")
     return "alias" if longer or name.endswith("办事处") or name.translate(HAN_DIGITS) in division.name else "outdated"
 
 

@@ -110,7 +110,7 @@ def _town_in(district: Division, name: str) -> Division | None:
         return None
     towns = [d for d in below(district) if d.level == "town"]
     for town in towns:
-        if town.name == name:
+        if name in (town.name, town.name.replace("办事处街道", "街道")):
             return town
     if towns and (alike := divisions.town_of(district, name)):
         return alike
@@ -366,12 +366,13 @@ def _one_in_other(upper: Sequence[Division], lower: Sequence[Division]) -> bool:
 def _overseas(found: list[Mention]) -> list[Mention]:
     """Leave out Hong Kong's and Macao's areas, and take nothing below a city of Taiwan for a division elsewhere."""
     result: list[Mention] = []
+    below_city = False
     for mention in found:
-        above = result[-1].divisions if result else ()
-        if any(d.level == "city" and lineage(d)[0].code in OVERSEAS for d in above):
-            result.append(mention._replace(type="district", divisions=()))
+        if below_city:
+            result.append(mention._replace(type="town" if mention.type == "town" else "district", divisions=()))
         elif mention.text not in _AREAS:
             result.append(mention)
+            below_city = any(d.level == "city" and lineage(d)[0].code in OVERSEAS for d in mention.divisions)
     return result
 
 

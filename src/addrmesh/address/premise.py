@@ -13,22 +13,26 @@ from addrmesh.address.mentions import PLACES, ZONE, Mention
 from addrmesh.address.types import Component
 from addrmesh.address.verdict import Granularity
 
-_PLACEHOLDER = re.compile(r"[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
-_NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试)+\Z")
-_LONE_LETTER = re.compile(r"[A-WYZa-wyz](?:座|栋|幢|楼|室|单元|区)?\Z")
+_HAN_LETTER = "一-鿿"
 _HAN_NUMBER = "一二三四五六七八九十百零〇两"
+_PLACEHOLDER = re.compile(r"第?[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
+_NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试|门牌号?|房间?号|详细|地址)+\Z")
+_QUANTITY = re.compile(r"[\d.]+(?:元|块钱?|岁|公?斤|千克|克|折|年|月|天|分钟|小时|人|次|件|个|箱|包|双|套|瓶|%)\Z")
+_VAGUE = re.compile(rf"[\d{_HAN_NUMBER}]+[几多来]")
+_GONE = re.compile(r"(?:失效|作废|拆迁|搬走|停用|无效)[了)]*\Z|改[为成]\Z")
+_LONE_LETTER = re.compile(r"[A-WYZa-wyz](?:座|栋|幢|楼|室|单元|区)?\Z")
+_FIGURE = re.compile(rf"[\d{_HAN_NUMBER}甲乙丙丁戊A-Za-z]")
 _HOUSE = re.compile(rf"[甲乙丙丁]?[\d{_HAN_NUMBER}]+(?:[-~之][\d{_HAN_NUMBER}]+)?(?:号|號)(?:院|大院)?\Z")
 _GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连)\Z")
 _GROUP_ENDS = frozenset("组队社连")
 _LANE = re.compile(r"\d+(?:弄|巷)\Z")
 _BESIDE = re.compile(r".*(?:对面|旁边?|附近|隔壁|后面|前面|对过|周边)\Z")
 _SECTION = re.compile(rf"(?:[\d{_HAN_NUMBER}]+|[东南西北中])段\Z")
-_OFFICE = re.compile(
-    r"(?P<village>.{2,}(?:村|社区))(?P<office>村委会|居委会|村民委员会|党群服务中心|卫生室|小学|幼儿园)\Z"
-)
+_VILLAGE_OFFICE = re.compile("村委会|居委会|村民委员会|党群服务中心|卫生室|小学|幼儿园")
+_OFFICE = re.compile(rf"(?P<village>.{{2,}}(?:村|社区))(?P<office>{_VILLAGE_OFFICE.pattern})\Z")
 _BOX = re.compile(r"信箱|邮箱|分箱")
 _GENERIC = re.compile(
-    r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
+    r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|.*[那这哪][里儿边]|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
 )
 _BUILDING = re.compile(
     r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
@@ -40,6 +44,17 @@ _VEILED = re.compile(r"[Xx×*?某]{2,}")
 _HAN = re.compile(r"[一-鿿]")
 NUMBERS = ("roadno", "houseno", "cellno", "floorno", "roomno")
 INSIDE = ("houseno", "cellno", "floorno", "roomno")
+
+
+_TAIL = re.compile(
+    rf"之[\d{_HAN_NUMBER}]+|[甲乙丙丁](?![{_HAN_LETTER}])|(?:店面|铺面|商铺|门面|档口|[铺档户室])(?![{_HAN_LETTER}])"
+)
+"""What belongs to the number before it."""
+_LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
+_MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_UNSURE = 0.5
+"""The confidence of what only a rule found."""
+_BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_HAN_NUMBER}]{{0,2}}(?:路|街|道|大道|大街)\Z")
 
 
 class Part(NamedTuple):
@@ -60,6 +75,42 @@ class Premise(NamedTuple):
     premise_missing: bool
     vague: bool
     """Whether it only says what the place is near, or names a building in a way that few are named."""
+
+
+def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
+    """
+    Return the components with borders set where the tagger, trained on tidier texts, leaves out or cuts.
+
+    37号之2 is one number, 2735公里处 is a distance and no number, 301户 on a line of its own is a room, and
+    a building before a road without a name is that name: 北书店|横街.
+    """
+    found = list(components)
+    for match in _MEASURE.finditer(text):
+        found = _carved(found, *match.span(), "distance")
+    for at, component in reversed(list(enumerate(found))):
+        border = found[at + 1].start if at + 1 < len(found) else len(text)
+        if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
+            found[at] = component._replace(end=tail.end())
+        elif component.type == "poi" and at + 1 < len(found) and border == component.end:
+            road = found[at + 1]
+            if road.type == "road" and _BARE_ROAD.match(text[road.start : road.end]):
+                found[at : at + 2] = [road._replace(start=component.start)]
+    for match in _LOOSE_ROOM.finditer(text):
+        if not any(c.start < match.end() and match.start() < c.end for c in found):
+            found = sorted([*found, Component("roomno", *match.span(), _UNSURE)], key=lambda c: c.start)
+    return found
+
+
+def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
+    """Return the components with a stretch that some of them share as one of its own kind."""
+    sharing = [c for c in components if c.start < end and start < c.end and c.type != kind]
+    if not sharing:
+        return components
+    rest = [c for c in components if c not in sharing]
+    before = [c._replace(end=start) for c in sharing if c.start < start]
+    behind = [c._replace(start=end) for c in sharing if c.end > end]
+    whole = Component(kind, start, end, min(c.confidence for c in sharing))
+    return sorted([*rest, *before, whole, *behind], key=lambda c: c.start)
 
 
 def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention]) -> tuple[list[Part], list[str]]:
@@ -84,12 +135,16 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
             part = part._replace(text=part.text.strip("-—–~"))
             if (
                 not part.text
+                or (kind == "roadno" and not _FIGURE.search(part.text))
                 or _NOTHING.match(part.text)
                 or (_PLACEHOLDER.match(part.text) and not (_LONE_LETTER.match(part.text) and kind != "roadno"))
             ):
                 dropped.append(written)
                 continue
-        elif _NOTHING.match(part.text):
+        if _GONE.search(part.text) or (kind in NUMBERS and (_QUANTITY.match(part.text) or _VAGUE.match(text, start))):
+            dropped.append(written)
+            continue
+        if _NOTHING.match(part.text):
             dropped.append(written)
             continue
         _append(found, part, text)
@@ -151,7 +206,8 @@ def sounds_like_place(part: Part) -> bool:
 
 def names_itself(part: Part) -> bool:
     """Return whether a building's name is one by its form, so that it needs no number: 云禾天地购物中心."""
-    return part.type in ("poi", "subpoi") and _NAMED_SO.match(part.text) is not None
+    named = _NAMED_SO.match(part.text) or _VILLAGE_OFFICE.fullmatch(part.text)
+    return part.type in ("poi", "subpoi") and named is not None and not _GENERIC.match(part.text)
 
 
 def is_veiled(part: Part) -> bool:

@@ -62,15 +62,25 @@ _NAMED = re.compile(
     rf"(?P<v>[{_HAN}·]{{2,4}}|[{_HAN}][*xX某]{{1,3}}"
     r"|[A-Z][a-z]+(?: [A-Z][a-z]+)*)(?![一-鿿])"
 )
-_LEVEL = "省份?|城市|区县|县区|市|区|县|街道|乡镇|镇|村|详细地址|详细信息|门牌号?|楼栋|房号"
+_ADDRESS = "(?:(?:现在?|最新|新|原来?)的?|我的?|我们|详细|收货|收件|寄件|寄货|发货|家庭|公司|联系){0,3}地址"
 _LABEL = re.compile(
-    rf"(?<![{_HAN}])(?:{_LEVEL})[::](?!\d)|(?:(?<=\s)|^)(?:省份|城市|区县|县区|街道|乡镇|(?:详细|收货|收件)?地址)(?=\s)"
-    r"|(?:现在?|新)?的?(?:收货|收件)?地址(?:改|变|换)?(?:成|为|到|是)?[::]"
-    r"|(?:我的?|我们)?(?:收货|收件)?地址(?:是|为)[::]?|(?:(?:详细|收货|收件|寄件|寄货|发货|家庭|公司|联系)?地址|(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?"
-    r"|(?:我的?|我们)?(?:收货|收件)?地址(?:是|为)"
-    r"|(?<![一-鿿])(?:家|公司|单位|学校|地点))[::]"
+    rf"(?<![{_HAN}])(?:国家|省份?|省市区?县?|地级市|县级市|城市|区县|县区|[市区县镇村家]|街道(?:地址)?|乡镇|门牌号?|公司|单位|学校|地点)[::]"
+    rf"|{_ADDRESS}(?:(?:[改变换][成为到]|[是为])[::]?|[\d写]?[::])|(?<!\S)(?:{_ADDRESS}|省份|城市|区县|街道)(?=\s)"
+    r"|(?:(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?)[::]"
 )
 _REMARK = re.compile(r"(?:买家)?(?:备注|留言|说明)[::][^,;。]*")
+_CODE = re.compile(
+    r"(?:(?:订单|运单|快递|物流|工单|流水|单|客户|会员|取件|门禁|大门|开门)(?:单号|编号|代码|密码|号码?|码)"
+    r"|编号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx])[::]? *"
+    r"#?[A-Za-z\d][A-Za-z\d-]*[#*]?"
+)
+_CODE_CHARACTERS = frozenset("号码信QqVv")
+_HOURS = re.compile(
+    r"(?:(?:周|星期)[一二三四五六日天](?:[至到~-](?:周|星期)?[一二三四五六日天])?)? *"
+    r"\d{1,2}:\d\d(?:[至到~-]+\d{1,2}:\d\d)?(?:[后前]?送货?)?"
+)
+_SPEAKER = re.compile(rf"(?:\A|\n|\] *)(?P<v>[{_HAN}A-Za-z]{{1,4}}): ?")
+_CUT_OFF = re.compile(rf"[(\[【][{_HAN}]{{0,2}}\Z")
 _MARKUP = re.compile(r"<script.*?</script>|</?[A-Za-z][^>]*>|&[a-z]{2,6};|https?://\S+", re.DOTALL)
 _PICTURES = re.compile("[←-⇿☀-➿⬀-⯿️\U0001f000-\U0001faff]+")
 _HEADING = re.compile(
@@ -87,14 +97,16 @@ _NOTE = re.compile(
     r"|到了(?:再|先|给|请|打|叫|电|联)|到店|自取|自提|代收|代签|签收|谢谢|感谢|辛苦了|轻拿|轻放|易碎|勿压|加急|急件|\A急+\Z|急急"
     rf"|发(?:{_CARRIER}|货)|备注|工作日|双休|周末|节假日|周[一二三四五六日][至到~]|\d+(?:点(?!\d)|:\d\d)|上午|下午|晚上|中午|白天|随时"
     r"|上一单|[跟和同与]上次|老地址|老地方|\A同上\Z|(?:地址|信息)(?:保密|不详|未知|待定|略)|发票|生日|不在家|无人(?!机|驾)|没人|家有|小孩|门铃|敲门|验货|拒收|包邮|客服(?![中部])"
-    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤)\Z|实付|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
-    r"|我是|我想|想买|请问|什么|怎么|(?:吗|呢|呀)\Z|昨天|今天|明天|不错|真好|吃了|多少钱|你好|您好|在吗|哈哈哈"
+    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
+    r"|\A请|尽快|贵重|重要客户|(?:我们?)?(?:家|现)?(?:居?住)(?:在|于)|地址发|不要了|改一?下|\A改(?:成|为|到)(?=\Z|.{2,8}[省市区县])|\A亲+\Z|抬头|[红黄蓝绿黑白紫粉灰]色[A-Z\d]*\Z|我是|我想|想买|请问|什么|怎么|(?:吗|呢|呀)\Z|昨天|今天|明天|不错|真好|吃了|多少钱|你好|您好|在吗|哈哈哈"
 )
 _NOTE_CHARACTERS = frozenset(
     "联系打致来短柜请勿别要用能务麻量快放送到自代签谢感辛轻易急发备作末假周点午晚白随单老同密详知待略票日在没无孩铃敲验拒邮客货退换件个条双箱盒瓶袋"
-    "包套斤付我想问么吗呢呀昨今明错好吃少哈本休店暂便收:"
+    "亲住址重费总合几忘知清稍回乘坐搭元岁本张台改抬色包套斤付我想问么吗呢呀昨今明错好吃少哈本休店暂便收:"
 )
 """Each note has one of these; most addresses have none."""
+_HOUSE = re.compile(r"\d(?:号(?![前后之以]|楼|线)|[栋幢弄]|单元)")
+_NOT = re.compile("[不别勿]")
 _PLACE = re.compile(r"[省市区县镇乡村路街巷弄号室楼栋幢层座元苑园店场厦城院馆所站局厂\d]")
 _TO = re.compile(r"[到至往给在]{0,2}")
 
@@ -123,6 +135,16 @@ def cuts(text: str) -> Iterator[Cut]:
             take("noise", *match.span())
         for match in _LABEL.finditer(text):
             take("label", *match.span())
+        for match in _HOURS.finditer(text):
+            take("noise", *match.span())
+        for match in _SPEAKER.finditer(text):
+            if not _PLACE.search(match["v"]) and not any(d.level != "town" for d in divisions.find(match["v"])):
+                take("noise", match.start("v"), match.end())
+    if not _CODE_CHARACTERS.isdisjoint(text):
+        for match in _CODE.finditer(text):
+            take("noise", *match.span())
+    for match in _CUT_OFF.finditer(text):
+        take("noise", *match.span())
     if "直辖" in text or "辖区" in text or "市县" in text or "兵团" in text or " 县 " in text:
         for match in _HEADING.finditer(text):
             take("heading", *match.span())
@@ -148,6 +170,7 @@ def _numbers(text: str, take: Callable[..., Cut | None]) -> list[Cut]:
     return anchors
 
 
+_TAKES = re.compile(r"[ (\[]*(?:亲?收|收件|签收)\Z")
 _SEPARATORS = " ,;:.()[]【】、。·|/\"'"
 
 
@@ -171,8 +194,8 @@ def _name_before(text: str, end: int) -> tuple[int, int, int] | None:
         end -= 1
     if end and text[end - 1].isascii() and (latin := _LATIN_PERSON.search(text, 0, end)):
         return latin.start(), end, behind
-    if end >= 3 and text[end - 2 : end] in ("(收", "[收"):
-        end -= 2
+    if takes := _TAKES.search(text, 0, end):
+        end = takes.start()
     else:
         behind = end
     start = end
@@ -216,9 +239,13 @@ def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
         note = _NOTE.search(text[start:end]) if end > start else None
         if note:
             at = start + note.start()
-            if _names_division(text[start + note.end() : end]):  # 请寄到浙江省…
+            if _names_division(
+                text[start + note.end() : end]
+            ):  # 请寄到浙江省…; 不要寄到浙江省… is left for the shopper
+                if _NOT.search(note[0]):
+                    continue
                 yield at, _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
-            else:
+            elif not _HOUSE.search(text, at + len(note[0]), end):  # 送到5号 is more than a note
                 yield (at, end) if _PLACE.search(text[start:at]) else (start, end)
 
 

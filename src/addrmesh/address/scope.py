@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from addrmesh.address import latin, premise
 from addrmesh.address.admin import Resolution
@@ -24,25 +25,8 @@ _COUNTRIES = re.compile(
     r"|Philippines|Brazil|Brasil|Netherlands|Switzerland|Sweden|UAE|Dubai|Mexico)\b"
 )
 _FOREIGN_LETTERS = re.compile(r"[぀-ヿ가-힣ᄀ-ᇿЀ-ӿ฀-๿؀-ۿ]|丁目")
-_NO_ROADS = frozenset(
-    [
-        "味道",
-        "知道",
-        "频道",
-        "报道",
-        "渠道",
-        "难道",
-        "一道",
-        "街道",
-        "公道",
-        "思路",
-        "一路",
-        "网路",
-        "哪里",
-        "这里",
-        "那里",
-    ]
-)
+_COMPANY = re.compile(r"(?:公司|集团|厂|店|商行|工作室|事务所|合作社)\Z")
+_NO_ROADS = re.compile("味道|知道|频道|报道|渠道|难道|一道|街道|公道|思路|一路|网路|[哪这那]里")
 
 
 def is_foreign(given: str | Fields, text: str, resolution: Resolution, mentions: Sequence[Mention]) -> bool:
@@ -83,7 +67,7 @@ def is_address(text: str, mentions: Sequence[Mention], parts: Sequence[Part]) ->
     if is_latin(text):
         return bool(_ADDRESS_WORDS.search(text)) and bool(parts)
     numbered = any(p.type in (*premise.NUMBERS, "village_group") for p in parts)
-    named = any(p.type in ("road", "community", "intersection") and p.text not in _NO_ROADS for p in parts)
+    named = any(p.type in ("road", "community", "intersection") and not _NO_ROADS.fullmatch(p.text) for p in parts)
     return numbered or named or any(premise.sounds_like_place(p) for p in parts if premise.is_building(p))
 
 
@@ -93,10 +77,11 @@ def first_address(text: str, components: Sequence[Component]) -> tuple[list[Comp
     if roads < 2 and not _goes_back(components):
         return list(components), False
     blocks: list[list[Component]] = [[]]
-    for component in components:
+    for component in _with_whole_company(text, components):
         block = blocks[-1]
         kinds = {c.type for c in block}
-        if component.type in PLACES and not kinds.isdisjoint(PLACES) and _has_premise(block):
+        fresh = block and block[-1].type not in PLACES  # a chain of divisions goes on, it does not begin
+        if component.type in PLACES and fresh and not kinds.isdisjoint(PLACES) and _has_premise(block):
             blocks.append([])
         elif component.type == "road" and "road" in kinds and "roadno" in kinds and block:
             between = text[block[-1].end : component.start]
@@ -112,6 +97,19 @@ def first_address(text: str, components: Sequence[Component]) -> tuple[list[Comp
             several = True
             break
     return merged, several or _numbered_roads(text, merged) > 1
+
+
+def _with_whole_company(text: str, components: Sequence[Component]) -> Sequence[Component]:
+    """Return the components with a company that stands before the address as one: 浙江 is part of its name."""
+    names = [c.type for c in components[:3]]
+    for size in (2, 3):
+        head, rest = components[:size], components[size:]
+        touching = all(one.end == other.start for one, other in pairwise(head))
+        if touching and names[size - 1 : size] == ["poi"] and {*names[: size - 1]} <= set(PLACES):
+            start, end = head[0].start, head[-1].end
+            if _COMPANY.search(text[start:end]) and any(c.type in PLACES for c in rest):
+                return [head[-1]._replace(start=start), *rest]
+    return components
 
 
 def _numbered_roads(text: str, components: Sequence[Component]) -> int:

@@ -114,6 +114,7 @@ class _Case:
         text = reading.canonical.text
         pure_latin = scope.is_latin(text)
         components = latin.parts(text) if pure_latin else self.components  # the tagger knows no English
+        components = premise.mended(text, components)
         first, several = scope.first_address(text, components)
         mentions = find_mentions(text, first)
         resolution = admin.resolve(mentions, self._hint())
@@ -133,7 +134,9 @@ class _Case:
         answered = self._divisions(mentions, resolution)
         judged = premise.judge(parts, _deepest(answered), latin=pure_latin)
         self._structure(resolution, mentions, judged)
-        tokens = [t for start, end in left if scope.HAN.search(t := text[start:end]) and t not in _JOINTS]
+        tokens = [
+            t for at, end in left if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
+        ]
         self.unresolved += [*dropped, *tokens, *(p.text for p in parts if premise.is_veiled(p))]
         if self.unresolved:
             # One name that is not known against one that is: nothing decides.
@@ -262,7 +265,7 @@ class _Case:
             missing = _missing_level(division)
             beyond = any(
                 r.kind == "unknown"
-                and (m.type in PLACES or division is None or division.level == "prov")
+                and (m.type in PLACES or (division is not None and division.code in OVERSEAS))
                 and _is_beyond(m, resolution)
                 for m, r in zip(mentions, resolution.roles, strict=True)
             )
@@ -403,7 +406,8 @@ class _Case:
         )  # fmt: skip
 
 
-_JOINTS = frozenset((*"与和的在附及至之第内里旁侧处到近收", "位于", "中国"))
+_JOINTS = frozenset((*"与和的在附及至之第内里旁侧处到近收转", "位于", "中国"))
+_ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
 _LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
 
 

@@ -19,7 +19,11 @@ from addrmesh.inference.engine import Engine, load_engine
 from addrmesh.inference.release import BUILTIN, open_release
 
 ROOT = Path(__file__).parents[3]
-TABLE: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/cases/validate.yaml").read_text("utf-8"))
+TABLE: list[dict[str, Any]] = [
+    case
+    for name in ("validate", "validate_blind")
+    for case in yaml.safe_load((ROOT / f"tests/cases/{name}.yaml").read_text("utf-8"))
+]
 DIVISION = ("prov", "city", "district", "adcode")
 
 

@@ -22,6 +22,7 @@ from addrmesh.address.mentions import (
     has_districts,
     heirs,
     lineage,
+    replaced_by,
     town_in,
 )
 
@@ -230,7 +231,7 @@ def _town(target: Division, mention: Mention) -> Division | None:
         for division in mention.divisions:
             if division.parent == target.code and division.level == "town":
                 return division
-    return town_in(target, mention.text) or _as_town(target, mention)
+    return town_in(target, mention.text) or _as_town(target, mention) or _zone_town(target, mention)
 
 
 def _as_town(target: Division, mention: Mention) -> Division | None:
@@ -238,6 +239,22 @@ def _as_town(target: Division, mention: Mention) -> Division | None:
     if mention.text[-1] != "区" or target.level != "city" or target.code is None or has_districts(target):
         return None
     return town_in(target, mention.text[:-1] + "街道")
+
+
+def _zone_town(target: Division, mention: Mention) -> Division | None:
+    """Return the town that a zone of the district's city administers: the tables list 峨桥镇 under it, the law under 弋江区."""
+    if target.level != "district":
+        return None
+    city = lineage(target)[:-1]
+    for division in mention.divisions:
+        if division.level == "town" and under_zone(division) and lineage(division)[:-2] == city:
+            return division
+    return None
+
+
+def under_zone(town: Division) -> bool:
+    """Return whether the tables list a town under a development zone."""
+    return lineage(town)[-2].level == "devzone"
 
 
 def _place(path: Sequence[Division], at: int, former: Division | None) -> tuple[int, Division | None]:
@@ -279,10 +296,17 @@ def _by_town(
 
 
 def _preferred(best: list[_Chain], found: Sequence[Mention]) -> list[_Chain]:
-    """Return the better of chains with as many votes: more levels named, current before former, full before short."""
+    """
+    Return the better of chains with as many votes.
+
+    More levels named, current before former, what a county became before what it gave away earlier, what bore the name
+    last before what bore it once, full before short.
+    """
     for merit in (
         lambda c: len({place for place, _ in c.sides.values()}),
         lambda c: c.said_as == "current",
+        lambda c: all(f.in_force or any(d in replaced_by(f) for d in c.path) for _, f in c.sides.values() if f),
+        lambda c: min((f.valid_to or "" for _, f in c.sides.values() if f), default=""),
         lambda c: c.full,
     ):
         most = max(map(merit, best))
@@ -398,6 +422,8 @@ def _meant(
     short = [d for d in pool if spelling.abbreviates(name, d.name)]
     slips = [d for d in pool if spelling.is_slip(name, d.name, town=d.level == "town")]
     alike = [d for d in slips if spelling.sounds_like(name, d.name)]
+    if mention.is_zone:  # there are more zones than are listed: 沈抚新区 is not 沈北新区
+        slips = alike
     towns = [m.text for m in found if m.type == "town"]
     kinds: tuple[tuple[Kind, list[Division]], ...] = (("alias", short), ("corrected", slips), ("corrected", alike))
     for kind, fitting in kinds:

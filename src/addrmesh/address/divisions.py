@@ -283,7 +283,7 @@ def is_within(division: Division, other: Division) -> bool:
     return False
 
 
-def successors(division: Division, town: str | None = None) -> tuple[Division, ...]:
+def successors(division: Division, town: str | None = None, *, at_end: bool = False) -> tuple[Division, ...]:
     """
     Return what is in force now where `division` was: itself, what was split off, what replaced it.
 
@@ -294,6 +294,7 @@ def successors(division: Division, town: str | None = None) -> tuple[Division, .
         division: In force or former.
         town: A town of it, which narrows the answer: to `division` itself if it still has the town, or else to those
             that have it now. All stay candidates where none has it.
+        at_end: Leave out what it, and what replaced it, gave away without ending.
     """
     table = _table()
     same = [row for row in table.periods(division.code or "") if table.facts.names[row] == division.name]
@@ -301,6 +302,8 @@ def successors(division: Division, town: str | None = None) -> tuple[Division, .
     while ahead:
         row, since = ahead.pop()
         for new, day in table.became(row):
+            if at_end and day[:4] < (table.facts.ends[row] or "9999")[:4]:
+                continue
             if day[:4] >= since[:4] and new not in reached:  # what it gave away before it got this land is no matter
                 reached.add(new)
                 ahead.append((new, day))

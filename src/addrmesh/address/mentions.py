@@ -130,6 +130,17 @@ def heirs(division: Division) -> tuple[Division, ...]:
     return found
 
 
+_REPLACED: dict[int, tuple[Division, ...]] = {}
+
+
+def replaced_by(former: Division) -> tuple[Division, ...]:
+    """Return what took the place of a former division when it ended, without what it had given away before."""
+    found = _REPLACED.get(former.row)
+    if found is None:
+        found = _REPLACED[former.row] = divisions.successors(former, at_end=True)
+    return found
+
+
 _Kept = TypeVar("_Kept", Rows, Rows | None)
 _NOW: dict[tuple[str, int, int, int], Rows | None] = {}
 _AGREEING: dict[tuple[str, int, int, int], Rows] = {}
@@ -364,13 +375,17 @@ def _one_in_other(upper: Sequence[Division], lower: Sequence[Division]) -> bool:
 
 
 def _overseas(found: list[Mention]) -> list[Mention]:
-    """Leave out Hong Kong's and Macao's areas, and take nothing below a city of Taiwan for a division elsewhere."""
+    """Leave out Hong Kong's and Macao's areas where a district is named, and take nothing below a city of Taiwan for a division elsewhere."""
     result: list[Mention] = []
     below_city = False
+    districts = [m for m in found[1:] if m.text not in _AREAS]
     for mention in found:
         if below_city:
             result.append(mention._replace(type="town" if mention.type == "town" else "district", divisions=()))
-        elif mention.text not in _AREAS:
+        elif mention.text in _AREAS:
+            if not districts:
+                result.append(mention._replace(type="district", divisions=()))
+        else:
             result.append(mention)
             below_city = any(d.level == "city" and lineage(d)[0].code in OVERSEAS for d in mention.divisions)
     return result

@@ -52,6 +52,7 @@ _TAIL = re.compile(
 """What belongs to the number before it."""
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
 _BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_HAN_NUMBER}]{{0,2}}(?:路|街|道|大道|大街)\Z")
@@ -81,8 +82,8 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     """
     Return the components with borders set where the tagger, trained on tidier texts, leaves out or cuts.
 
-    37号之2 is one number, 2735公里处 is a distance and no number, 301户 on a line of its own is a room, and
-    a building before a road without a name is that name: 北书店|横街.
+    37号之2 is one number, 2735公里处 is a distance and no number, 301户 on a line of its own is a room, a road
+    has its side (桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街.
     """
     found = list(components)
     for match in _MEASURE.finditer(text):
@@ -91,9 +92,14 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
         border = found[at + 1].start if at + 1 < len(found) else len(text)
         if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
             found[at] = component._replace(end=tail.end())
-        elif component.type == "poi" and at + 1 < len(found) and border == component.end:
-            road = found[at + 1]
-            if road.type == "road" and _BARE_ROAD.match(text[road.start : road.end]):
+        elif component.type == "road" and _SIDE.match(text, component.end):
+            end = component.end + 1
+            behind = [c._replace(start=max(c.start, end)) for c in found[at + 1 :] if c.end > end]
+            found[at:] = [component._replace(end=end), *behind]
+        elif at + 1 < len(found) and border == component.end and (road := found[at + 1]).type == "road":
+            name = text[component.start : component.end]
+            market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市"
+            if market or (component.type == "poi" and _BARE_ROAD.match(text[road.start : road.end])):
                 found[at : at + 2] = [road._replace(start=component.start)]
     for match in _LOOSE_ROOM.finditer(text):
         if not any(c.start < match.end() and match.start() < c.end for c in found):
@@ -128,6 +134,8 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
             if start >= end:
                 continue
         written = text[start:end]
+        if not any(map(str.isalnum, written)):
+            continue
         part = Part(kind, start, end, written.strip() if written.isascii() else written.replace(" ", ""), confidence)
         if kind == "devzone" and not ZONE.search(part.text):
             part = part._replace(type="poi")

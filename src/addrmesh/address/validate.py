@@ -196,6 +196,9 @@ class _Case:
             self.report("ADMIN_AMBIGUOUS", "、".join(m.text for m in mentions if m.divisions and not m.is_zone))
             return []
         chain = [*resolution.path, *([resolution.town] if resolution.town else [])]
+        if resolution.town and resolution.path[-1].level == "district" and admin.under_zone(resolution.town):
+            # Which district it is in is the caller's word alone.
+            self.report("ADMIN_FUNCTIONAL_ZONE", lineage(resolution.town)[-2].name, "warning", "town")
         answered = [self._division(d, written.get(d.row)) for d in chain if d.level != "devzone"]
         inferred = [c for c in answered if c.source == "INFERRED"]
         severity: Severity = "warning" if resolution.weak else "info"
@@ -270,7 +273,9 @@ class _Case:
                 for m, r in zip(mentions, resolution.roles, strict=True)
             )
             if missing and not beyond and not (zone and division and division.level == "city"):
-                self.report("ADMIN_MISSING", _NAMES[self.language][missing], None, missing)
+                # In Hong Kong many leave the district out, and street and area tell it.
+                severity: Severity | None = "warning" if division and division.code == "810000" else None
+                self.report("ADMIN_MISSING", _NAMES[self.language][missing], severity, missing)
         asked = self.reading.request.options.min_granularity
         enough = GRANULARITIES.index(found.granularity) >= GRANULARITIES.index(asked)
         wanted = GRANULARITIES.index(asked)
@@ -430,7 +435,7 @@ def _left(text: str, components: Sequence[Component], mentions: Sequence[Mention
 def _is_beyond(mention: Mention, resolution: Resolution) -> bool:
     """Return whether a name that is not known stands below all that the gazetteer holds there."""
     division = resolution.division
-    if division is not None and division.code == "810000":
+    if division is not None and division.code in ("810000", "820000"):
         return not mention.divisions
     if mention.type == "town":
         return division is not None and resolution.town is None

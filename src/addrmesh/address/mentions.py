@@ -20,7 +20,7 @@ OVERSEAS = frozenset(("710000", "810000", "820000"))
 """Taiwan, Hong Kong, Macao: below them no codes are published and towns are not known."""
 
 ZONE = re.compile(
-    r"(?:新区|开发区|高新区|经开区|高开区|园区|保税区|示范区|度假区|港区|实验区|管理区|风景区|名胜区|合作区|试验区|集聚区|物流区|加工区"
+    r"(?:新区|开发区|高新区|经开区|高开区|(?<![绿梁])(?<!下花)园区|保税区|示范区|度假区|港区|实验区|管理区|风景区|名胜区|合作区|试验区|集聚区|物流区|加工区"
     r"|工业区|产业区|商务区|商贸区|工业小区)\Z"
 )
 _ZONE_KIND = re.compile(
@@ -343,7 +343,7 @@ def _joined(found: list[Mention]) -> list[Mention]:
                 kind = "town" if suffix and len(mention.text) == 2 else last.type
                 result[-1] = Mention(last.start, mention.end, name, kind, last.confidence, bearing)
                 continue
-            loose = not last.divisions or not mention.divisions or mention.text[0] in "市区县"
+            loose = not last.divisions or not mention.divisions or mention.text[0] in "市区县" or last.text[-1] == "市"
             if loose and (moved := _moved(last, mention)):
                 result[-1:] = moved
                 continue

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from addrmesh.address.mentions import PLACES, ZONE, Mention
+from addrmesh.address.mentions import PLACES, ZONE, Mention, named
 from addrmesh.address.types import Component
 from addrmesh.address.verdict import Granularity
 
@@ -98,13 +98,17 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
             found[at:] = [component._replace(end=end), *behind]
         elif at + 1 < len(found) and border == component.end and (road := found[at + 1]).type == "road":
             name = text[component.start : component.end]
-            market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市"
+            market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市" and not _is_county(name)
             if market or (component.type == "poi" and _BARE_ROAD.match(text[road.start : road.end])):
                 found[at : at + 2] = [road._replace(start=component.start)]
     for match in _LOOSE_ROOM.finditer(text):
         if not any(c.start < match.end() and match.start() < c.end for c in found):
             found = sorted([*found, Component("roomno", *match.span(), _UNSURE)], key=lambda c: c.start)
     return found
+
+
+def _is_county(name: str) -> bool:
+    return any(d.level in PLACES for d in named(name))
 
 
 def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:

@@ -233,10 +233,20 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
                     found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
             elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
                 found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
-    found = _joined(found)
+    found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
         found = sorted(_latin(text, found), key=lambda m: (m.start, m.end))
     return found
+
+
+def _stuttered(text: str, mention: Mention) -> Mention:
+    """Return a short name with what follows where its last character was typed twice: 茂南|南区."""
+    for division in mention.divisions:
+        if division.level in PLACES and division.name != mention.text and division.name.startswith(mention.text):
+            again = division.name[len(mention.text) - 1 :]
+            if text.startswith(again, mention.end):
+                return mention._replace(end=mention.end + len(again), text=mention.text + again, divisions=())
+    return mention
 
 
 def _swallows(text: str, last: Mention, start: int) -> bool:

@@ -39,6 +39,9 @@ _PERSON = re.compile(
     rf"(?:(?:{_DOUBLE})[{_HAN}*]{{1,2}}|[{_SURNAMES}](?:{_GIVEN})?(?:{_TITLE})|[{_SURNAMES}]{_GIVEN})\Z"
 )
 _TITLED = re.compile(rf"(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE})\Z|[{_HAN}](?:先生|女士|小姐|太太)\Z")
+_SIGNED = re.compile(
+    rf"(?<=[\d号室楼栋幢层座元户 ,;])\(?(?P<v>(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE}))[收 )]*\Z"
+)
 _PLACE_END = frozenset("省市区县镇乡村路街巷道弄号室楼栋幢层座元苑园城府庄厦店场校院站组队屯里湾坊")
 _LATIN_PERSON = re.compile(r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){1,2}\Z")
 
@@ -148,9 +151,12 @@ def cuts(text: str) -> Iterator[Cut]:
     if "直辖" in text or "辖区" in text or "市县" in text or "兵团" in text or " 县 " in text:
         for match in _HEADING.finditer(text):
             take("heading", *match.span())
-    if anchors and not any(cut.what == "name" for cut in taken):
-        for start, end, behind in _names_beside(_blanked(text, taken), anchors):
-            take("name", start, behind, (start, end))
+    if not any(cut.what == "name" for cut in taken):
+        if anchors:
+            for start, end, behind in _names_beside(_blanked(text, taken), anchors):
+                take("name", start, behind, (start, end))
+        elif signed := _SIGNED.search(text):
+            take("name", *signed.span(), signed.span("v"))
     if not _NOTE_CHARACTERS.isdisjoint(text):
         for start, end in _notes(text, taken):
             take("noise", start, end)

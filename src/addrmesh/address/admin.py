@@ -242,7 +242,7 @@ def _as_town(target: Division, mention: Mention) -> Division | None:
 
 
 def _zone_town(target: Division, mention: Mention) -> Division | None:
-    """Return the town that a zone of the district's city administers: the tables list 峨桥镇 under it, the law under 弋江区."""
+    """Return the town that a zone of the district's city administers: the tables list 峨桥镇 there, not in 弋江区."""
     if target.level != "district":
         return None
     city = lineage(target)[:-1]

@@ -97,12 +97,6 @@ CATALOGUE: dict[str, Kind] = {
         "more than one address",
     ),
     "NOT_AN_ADDRESS": Kind(("error",), "这不是地址", "this is not an address", "nothing in it names a place"),
-    "INPUT_TRUNCATED": Kind(
-        ("warning",),
-        "地址过长,只处理了开头部分",
-        "too long, only the beginning was read",
-        "beyond what the model reads",
-    ),
     "REGION_UNSUPPORTED": Kind(("error",), "暂不支持中国以外的地址", "not an address in China", "another country"),
     "POSTCODE_MISMATCH": Kind(
         ("warning",),

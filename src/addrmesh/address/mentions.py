@@ -385,7 +385,11 @@ def _one_in_other(upper: Sequence[Division], lower: Sequence[Division]) -> bool:
 
 
 def _overseas(found: list[Mention]) -> list[Mention]:
-    """Leave out Hong Kong's and Macao's areas where a district is named, and take nothing below a city of Taiwan for a division elsewhere."""
+    """
+    Leave out Hong Kong's and Macao's areas where a district is named.
+
+    Nothing below a city of Taiwan is taken for a division elsewhere.
+    """
     result: list[Mention] = []
     below_city = False
     districts = [m for m in found[1:] if m.text not in _AREAS]

@@ -17,7 +17,7 @@ from addrmesh.address.normalize import Canonical, normalize_within
 from addrmesh.address.reading import Reading, read, text_of
 from addrmesh.address.types import Component
 from addrmesh.address.validate import validate, validate_without_engine
-from addrmesh.address.verdict import Fields, Options, Request, Result
+from addrmesh.address.verdict import Action, DecisionRule, Fields, Options, Request, Result
 from addrmesh.address.wire import ParseResult, Tagset, to_wire
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Validation(NamedTuple):
     """What is this address, and can an order be sent there?"""
 
     reading: Reading
+    rule: DecisionRule | None = None
+    """None for the package's own."""
 
     @classmethod
     def of(cls, request: Request, limit: int) -> "Validation":
@@ -75,12 +77,13 @@ class Validation(NamedTuple):
         text = self.reading.canonical.text
         return (text,) if text else ()
 
-    def answer(self, found: Sequence[Found]) -> Result:
-        return validate(self.reading, _components(found[0]) if found else ())
+    def answer(self, found: Sequence[Found], floor: Action = "ACCEPT") -> Result:
+        """Return the answer; `floor` is the mildest action to give."""
+        return validate(self.reading, _components(found[0]) if found else (), rule=self.rule, floor=floor)
 
     def without_engine(self) -> Result:
         """Return what gazetteer and rules say, which is never better than CONFIRM."""
-        return validate_without_engine(self.reading)
+        return validate_without_engine(self.reading, rule=self.rule)
 
     def approved(self, result: Result) -> Result:
         """Return a result that somebody has approved for this text, with this request's receiver."""

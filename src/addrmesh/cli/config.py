@@ -292,7 +292,7 @@ def resolve(
 
 def _ask(region: str | None, work: "Callable[[Documents], Awaitable[T]]") -> T:
     from addrmesh.store.documents import Documents
-    from addrmesh.topology.documents import VALIDATORS
+    from addrmesh.store.validators import VALIDATORS
 
     return stores.ask(region, lambda store: work(Documents(store, VALIDATORS)))
 

@@ -189,7 +189,8 @@ async def _decisions() -> "tuple[Traffic, Releases]":
     """Return what operators decided; nothing, where no store can be asked."""
     from addrmesh.store.documents import Documents
     from addrmesh.store.store import StoreUnavailable
-    from addrmesh.topology.documents import RELEASE, TRAFFIC, VALIDATORS, Releases
+    from addrmesh.store.validators import VALIDATORS
+    from addrmesh.topology.documents import RELEASE, TRAFFIC, Releases
     from addrmesh.topology.documents import releases as read_releases
     from addrmesh.topology.routing import Traffic
 
@@ -224,7 +225,8 @@ async def _plan(path: Path) -> "Plan":
 async def _apply(path: Path, digest: str, forced: frozenset[str], reason: str) -> None:
     from addrmesh.fleet import journal
     from addrmesh.store.documents import Documents
-    from addrmesh.topology.documents import FLEET, VALIDATORS
+    from addrmesh.store.validators import VALIDATORS
+    from addrmesh.topology.documents import FLEET
     from addrmesh.topology.spec import read
 
     made = await _plan(path)

@@ -43,7 +43,8 @@ def undrain(targets: _Targets, reason: _Reason = "not given") -> None:
 async def _change(targets: list[str], verb: str, reason: str, *, force: bool) -> None:
     from addrmesh.fleet import journal
     from addrmesh.store.documents import Documents
-    from addrmesh.topology.documents import TRAFFIC, VALIDATORS
+    from addrmesh.store.validators import VALIDATORS
+    from addrmesh.topology.documents import TRAFFIC
     from addrmesh.topology.routing import Traffic
 
     spec = fleet_spec()

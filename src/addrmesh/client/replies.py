@@ -32,6 +32,7 @@ class Service(Struct, frozen=True):
     """Who answered, and how."""
 
     mode: str
+    """`FULL`, or how a weaker answer was made: `BUILTIN_MODEL`, `RULES_ONLY`, `CLIENT_FALLBACK`; never an ACCEPT."""
     region: str
     node: str
     release: str

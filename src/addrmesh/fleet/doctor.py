@@ -27,7 +27,8 @@ from addrmesh.store.connection import Connection
 from addrmesh.store.documents import Documents
 from addrmesh.store.records import DRIFT_ALARM_MS
 from addrmesh.store.store import StoreUnavailable
-from addrmesh.topology.documents import RELEASE, VALIDATORS, releases
+from addrmesh.store.validators import VALIDATORS
+from addrmesh.topology.documents import RELEASE, releases
 from addrmesh.topology.spec import FleetSpec, RegionSpec
 
 SAMPLES = 5

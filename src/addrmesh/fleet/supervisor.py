@@ -40,8 +40,9 @@ from addrmesh.store.documents import Document, Documents
 from addrmesh.store.harvest import Outcome, open_for_replicas
 from addrmesh.store.known_good import LastKnownGood
 from addrmesh.store.store import Store, StoreUnavailable
+from addrmesh.store.validators import VALIDATORS
 from addrmesh.telemetry import log
-from addrmesh.topology.documents import VALIDATORS, Releases
+from addrmesh.topology.documents import Releases
 from addrmesh.topology.routing import Traffic, Verdicts, route, validate
 from addrmesh.topology.spec import FleetSpec, dump, read
 

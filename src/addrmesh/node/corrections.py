@@ -13,7 +13,7 @@ import hashlib
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from msgspec import Meta
 from addrmesh.address.types import COMPONENT_TYPES
 from addrmesh.address.verdict import Result
 from addrmesh.atomic_file import replace_file
+from addrmesh.errors import RequestError
 from addrmesh.store.records import Record
 from addrmesh.store.store import Store, StoreUnavailable
 
@@ -40,7 +41,9 @@ SAVE_S = 1.0
 """How long changes gather before they are written to disk: an import of thousands is one write."""
 RETRY_S = 1.0
 SEEN_S = 86_400.0
-"""How long it is known of which answers there was feedback."""
+"""How long it is known of which answers there was feedback, and which keys it came with."""
+ROOT_LENGTH = 40
+"""Of the id of an answer that others follow; a UUID, as other services make them, has 36."""
 
 
 class Correction(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,16 +96,62 @@ def proposed(canonical: str, result: Result) -> Correction:
     return Correction(datetime.now(UTC), "feedback", result=anonymous(result), text=canonical)
 
 
+class IdempotencyConflict(RequestError):
+    """The key came with another body before."""
+
+
+class Attempt(NamedTuple):
+    """A request that names itself, to have no second effect when it is sent again. The store counts two digests."""
+
+    key: str
+    body: str
+
+    @classmethod
+    def of(cls, key: bytes, caller: bytes, body: bytes) -> "Attempt":
+        """Return the attempt of a caller, with what it asks in a form that is always the same."""
+        whose = caller + b"\n" + key
+        named, with_body = (hashlib.sha256(text).hexdigest()[:32] for text in (whose, whose + b"\n" + body))
+        return cls(f"{FEEDBACK}key/{named}", f"{FEEDBACK}key/{named}/{with_body}")
+
+    async def is_done(self, store: Store) -> bool:
+        """
+        Return whether it was made before.
+
+        Raises:
+            IdempotencyConflict: Another one was made under its name.
+        """
+        if await store.total(self.body):
+            return True
+        if await store.total(self.key):
+            raise IdempotencyConflict("this Idempotency-Key came with another body today; take a new one")
+        return False
+
+    async def done(self, store: Store) -> None:
+        """Note that it was made. Until then it may be made again: better twice than never."""
+        for counter in self:
+            await store.add(counter, ttl_s=SEEN_S)
+
+
+def chained(response_id: str, previous: str | None) -> str:
+    """Return the id of an answer that follows another one: it begins with the id of the first of them."""
+    return f"{_first(previous)}.{response_id}" if previous else response_id
+
+
+def _first(response_id: str) -> str:
+    """Return the id of the first answer of a chain, cut so that what follows fits into an id."""
+    return response_id.partition(".")[0][:ROOT_LENGTH]
+
+
 async def record_feedback(store: Store, response_id: str, conclusion: Conclusion, proposal: Correction | None) -> None:
     """
-    Count a conclusion, once for each answer of a day, and keep a proposal.
+    Count a conclusion, once for each chain of answers of a day, and keep a proposal.
 
     Raises:
         StoreUnavailable: Nothing is known of what was kept; it is safe to send again.
     """
     if proposal is not None and proposal.text is not None:
         await store.put(PROPOSED + digest(proposal.text), encode(proposal))
-    seen = f"{FEEDBACK}seen/{response_id}"
+    seen = f"{FEEDBACK}seen/{_first(response_id)}"
     if not await store.total(seen):
         await store.add(FEEDBACK + conclusion)
         await store.add(seen, ttl_s=SEEN_S)

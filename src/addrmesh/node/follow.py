@@ -1,13 +1,14 @@
 """
-What a node follows in its region's store: the configuration document `limits`, API keys, corrections.
+What a node follows in its region's store: configuration documents, API keys, corrections.
 
 The store is never on the way of an answer. While it is gone, the node serves on with what it knew last, which is also
 on its disk for the next start.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -24,7 +25,8 @@ from addrmesh.store.documents import Document, Documents
 from addrmesh.store.known_good import LastKnownGood
 from addrmesh.store.redis import RedisStore
 from addrmesh.store.store import Store
-from addrmesh.topology.documents import FLEET, LIMITS, VALIDATORS, Limits, fleet, limits
+from addrmesh.store.validators import VALIDATORS
+from addrmesh.topology.documents import FLEET, fleet
 
 
 def open_store(settings: NodeSettings) -> RedisStore | None:
@@ -83,7 +85,7 @@ class Follower:
         settings: Say where the last known good is kept.
         access: Fed with keys; None where none are required.
         corrections: Fed with what was approved.
-        apply: Called with each accepted document `limits`.
+        apply: By document, what to call with each that is accepted, as its validator has read it.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Follower:
         settings: StoreSettings,
         access: Access | None,
         corrections: Corrections,
-        apply: Callable[[Limits], None],
+        apply: Mapping[str, Callable[[Any], None]],
     ) -> None:
         self._store, self._access, self._corrections, self._apply = store, access, corrections, apply
         self._known_good = LastKnownGood(settings.last_known_good) if settings.last_known_good else None
@@ -103,8 +105,9 @@ class Follower:
     def restore(self) -> None:
         """Apply what was applied when this node last ran."""
         self._corrections.restore()
-        if self._known_good and (document := self._known_good.load(LIMITS)):
-            self._take(document)
+        for name in self._apply:
+            if self._known_good and (document := self._known_good.load(name)):
+                self._take(document)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -119,7 +122,7 @@ class Follower:
             async for document in documents:
                 if document.name == FLEET and self._access is not None:
                     self._access.quota.nodes = sum(len(region.nodes) for region in fleet(document.content).regions)
-                elif document.name == LIMITS and self._take(document) and self._known_good:
+                elif document.name in self._apply and self._take(document) and self._known_good:
                     try:
                         self._known_good.save(document)
                     except ConfigError as error:
@@ -127,7 +130,7 @@ class Follower:
 
     def _take(self, document: Document) -> bool:
         try:
-            self._apply(limits(document.content))
+            self._apply[document.name](VALIDATORS[document.name](document.content))
         except AddrmeshError as error:
             self._log.warning("document.rejected", document=document.name, detail=str(error))
             return False

@@ -45,6 +45,13 @@ class ValidateAddressRequest(Struct, frozen=True, rename="camel"):
     """One address to judge."""
 
     address: PostalAddress
+    previous_response_id: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9._-]{0,64}$",
+            description="As ours: the `responseId` of this answer begins with that of the first.",
+        ),
+    ] = ""
 
     def question(self, limit: int) -> Validation:
         """Return what is asked; the text has at most `limit` code points."""

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import structlog
 
 from addrmesh.address import divisions, questions
-from addrmesh.errors import AddrmeshError, ConfigError
+from addrmesh.address.decision import DECISION_RULE
+from addrmesh.address.verdict import DecisionRule, default_rule
+from addrmesh.errors import AddrmeshError, ConfigError, ReleaseError
 from addrmesh.inference.batcher import Batcher, Priority
 from addrmesh.inference.engine import Engine, load_engine
 from addrmesh.inference.release import BUILTIN, Release, open_release
@@ -20,13 +23,14 @@ from addrmesh.node.asgi import CLOSE, HeaderPairs, Request, Responder
 from addrmesh.node.cache import Cache
 from addrmesh.node.corrections import Corrections
 from addrmesh.node.follow import Follower, open_store
+from addrmesh.node.ladder import Ladder
 from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.pipeline import Pipeline
 from addrmesh.node.wire import Mode, Service, revalidate_after
 from addrmesh.settings import NodeSettings
 from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
-from addrmesh.topology.documents import Limits
+from addrmesh.topology.documents import LIMITS, Limits
 
 _EDGE = re.compile(rb"[a-z0-9-]{1,32}").fullmatch
 LoadEngine = Callable[[], Engine]
@@ -43,7 +47,7 @@ class Node:
 
     Args:
         settings: Of this node.
-        load: Makes the engine; called once, in a thread.
+        load: Makes the engine, in a thread; called again when the engine has failed.
     """
 
     def __init__(self, settings: NodeSettings, load: LoadEngine) -> None:
@@ -55,12 +59,15 @@ class Node:
         self.failed: Exception | None = None
         """What ended the start."""
         self.default_deadline_s = settings.batching.default_deadline_ms / 1000
+        self._max_wait_s = settings.batching.max_wait_ms / 1000
+        self._rule = default_rule()
         self.store = open_store(settings)
         self.access: Access | None = None
         """Who may ask; None where everybody may."""
         self._load = load
         self._log = structlog.get_logger()
         self._batcher: Batcher | None = None
+        self._ladder: Ladder | None = None
         self._pipeline: Pipeline | None = None
         self._following: asyncio.Task[None] | None = None
         self._service = self._identify()
@@ -73,8 +80,15 @@ class Node:
         self.corrections = Corrections(known / "corrections.json" if known else None)
         self.follower: Follower | None = None
         if self.store is not None:
-            self.follower = Follower(self.store, settings.store, self.access, self.corrections, self._limit)
+            applied: dict[str, Callable[[Any], None]] = {LIMITS: self._limit, DECISION_RULE: self._judge_by}
+            self.follower = Follower(self.store, settings.store, self.access, self.corrections, applied)
         self.metrics.node_ready.read = lambda: float(self.lifecycle.state is State.READY)
+        self.metrics.node_degraded.read = lambda: float(self.degraded is not None)
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the built-in model answers in place of the node's own; None while it does not."""
+        return self._ladder.why if self._ladder is not None else None
 
     def pipeline(self) -> Pipeline:
         """
@@ -104,6 +118,8 @@ class Node:
     def service(self, request: Request, cached: bool, mode: Mode = "FULL", corrected: bool = False) -> Service:
         """Return who answered, how, and how long it took since the request arrived."""
         region, node, release, gazetteer = self._service
+        if mode == "BUILTIN_MODEL" and self._ladder is not None:
+            release = self._ladder.builtin.engine.release.id
         edge = request.headers.get(b"x-addrmesh-edge")
         took_by = edge.decode("latin-1") if edge is not None and _EDGE(edge) else None
         elapsed_ms = round((perf_counter() - request.arrived) * 1000, 3)
@@ -127,23 +143,24 @@ class Node:
         settings = self.settings
         engine = await asyncio.to_thread(self._load)
         release = engine.release
-        batcher = self._batcher = Batcher(
-            engine,
-            max_batch_tokens=settings.batching.max_batch_tokens,
-            max_wait_s=settings.batching.max_wait_ms / 1000,
-            on_batch=self.metrics.observe_batch,
-        )
+        batcher = self._batcher = self._queue(engine)
         if self.follower is not None:
             self.follower.restore()
             self._following = asyncio.create_task(self.follower.run())
-        # As bulk work without a deadline: no probe is ever refused.
-        await check_probes(release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))
+        await _check(batcher)
+        if settings.release.path is not None and release.id != (builtin := open_release(BUILTIN)).id:
+            self._ladder = Ladder(
+                self._queue(await asyncio.to_thread(load_engine, builtin)), self._restart, self.metrics
+            )
+            await _check(self._ladder.builtin)
         limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
         cache = Cache(settings.cache.entries, release.id)
-        self._pipeline = Pipeline(batcher, cache, self.metrics, limit, self.corrections)
+        pipeline = self._pipeline = Pipeline(
+            batcher, cache, self.metrics, limit, self.corrections, self._ladder, self._rule
+        )
         await asyncio.to_thread(questions.warm)
-        self.metrics.queue_depth.read = lambda: batcher.queue_depth
-        self.metrics.queue_tokens.read = lambda: batcher.queue_tokens
+        self.metrics.queue_depth.read = lambda: pipeline.batcher.queue_depth
+        self.metrics.queue_tokens.read = lambda: pipeline.batcher.queue_tokens
         self.metrics.cache_entries.read = lambda: len(cache)
         self.metrics.release_info.labels = {"release": release.id}
         self.metrics.release_info.read = lambda: 1.0
@@ -157,6 +174,29 @@ class Node:
             self.lifecycle.move_to(State.READY)
             self._log.info("node.started", release=release.id, seconds=round(self.lifecycle.uptime_s, 3))
 
+    def _queue(self, engine: Engine) -> Batcher:
+        return Batcher(
+            engine,
+            max_batch_tokens=self.settings.batching.max_batch_tokens,
+            max_wait_s=self._max_wait_s,
+            on_batch=self.metrics.observe_batch,
+        )
+
+    async def _restart(self) -> Batcher:
+        """Load the node's model again, in place of one that is closed."""
+        engine = await asyncio.to_thread(self._load)
+        if self.release is not None and engine.release.id != self.release.id:
+            engine.close()
+            raise ReleaseError(f"release.path now holds {engine.release.id}; restart the node to serve it")
+        batcher = self._queue(engine)
+        try:
+            await _check(batcher)
+        except BaseException:
+            await batcher.close()
+            raise
+        self._batcher = batcher
+        return batcher
+
     def drain(self) -> None:
         """Take no more work; what was accepted goes on. Replies now ask their connections to close."""
         if self.lifecycle.state in (State.STARTING, State.READY):
@@ -169,8 +209,19 @@ class Node:
         batching = self.settings.batching
         deadline_ms, wait_ms = limits.default_deadline_ms, limits.max_wait_ms
         self.default_deadline_s = (batching.default_deadline_ms if deadline_ms is None else deadline_ms) / 1000
-        if self._batcher is not None:
-            self._batcher.max_wait_s = (batching.max_wait_ms if wait_ms is None else wait_ms) / 1000
+        self._max_wait_s = (batching.max_wait_ms if wait_ms is None else wait_ms) / 1000
+        for batcher in self._batchers():
+            batcher.max_wait_s = self._max_wait_s
+
+    def _judge_by(self, rule: DecisionRule) -> None:
+        """Judge what is asked from now on by the document `decision-rule`."""
+        self._rule = rule
+        if self._pipeline is not None:
+            self._pipeline.rule = rule
+
+    def _batchers(self) -> list[Batcher]:
+        builtin = self._ladder.builtin if self._ladder is not None else None
+        return [one for one in (self._batcher, builtin) if one is not None]
 
     async def stop(self) -> None:
         """Drain within the time the settings give, then free the engine."""
@@ -180,13 +231,16 @@ class Node:
             await asyncio.gather(self._following, return_exceptions=True)
         if self.store is not None:
             await self.store.close()
-        if self._batcher is not None:
-            try:
-                async with asyncio.timeout(self.settings.server.drain_timeout_s):
-                    await self._batcher.drain()
-            except TimeoutError:
-                self._log.warning("node.drain_cut", queue_depth=self._batcher.queue_depth)
-            await self._batcher.close()
+        if self._ladder is not None:
+            await self._ladder.stop()
+        try:
+            async with asyncio.timeout(self.settings.server.drain_timeout_s):
+                for batcher in self._batchers():
+                    await batcher.drain()
+        except TimeoutError:
+            self._log.warning("node.drain_cut", queue_depth=sum(one.queue_depth for one in self._batchers()))
+        for batcher in self._batchers():
+            await batcher.close()
         if self.lifecycle.state is not State.STOPPED:
             self.lifecycle.move_to(State.STOPPED)
             self._log.info("node.stopped", uptime_s=round(self.lifecycle.uptime_s, 1))
@@ -201,3 +255,9 @@ class Node:
             headers += CLOSE
         self.responder.headers = headers
         return server.region, server.name, release.id if release else "", divisions.version()
+
+
+async def _check(batcher: Batcher) -> None:
+    """Warm an engine up with its release's probe set, and check what it answers."""
+    # As bulk work without a deadline: no probe is ever refused.
+    await check_probes(batcher.engine.release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))

@@ -42,9 +42,11 @@ _EXAMPLE = {
 }  # fmt: skip
 
 _WEAKER = (
-    f"When the model fails, gazetteer and rules answer alone: `mode` is `RULES_ONLY`, the action is never better than "
-    f"CONFIRM, and `revalidate_after` is {REVALIDATE_S} seconds later. A remembered answer is the model's own, so it "
-    "stays `FULL`; `cached` says that it was remembered."
+    "When the node's own model fails or is late, the one that comes with the package answers in its place: `mode` is "
+    "`BUILTIN_MODEL`, and `service.release` names it. When that fails too, gazetteer and rules answer alone: `mode` is "
+    "`RULES_ONLY`. Either way the action is never better than CONFIRM, and `revalidate_after` is "
+    f"{REVALIDATE_S} seconds later. A remembered answer is the model's own, so it stays `FULL`, whatever has become of "
+    "the model since; `cached` says that it was remembered."
 )
 
 _BODY_CODES = ("invalid-json", "invalid-header", "request-timeout", "input-too-long", "unsupported-media-type")
@@ -314,15 +316,32 @@ _OPERATIONS: dict[tuple[str, str], Json] = {
     ("POST", "/v1/feedback"): {
         "summary": "Say what became of an answer",
         "description": (
-            "Conclusions are only counted. A proposed correction is kept with its address until an operator has "
-            "judged it. A node without a store refuses both."
+            "Conclusions are only counted, once a day for each answer and all that name it as their previous one. A "
+            "proposed correction is kept with its address until an operator has judged it. A node without a store "
+            "refuses both."
         ),
         "operationId": "feedback",
         "tags": ["addresses"],
+        "parameters": [
+            _parameter(
+                "Idempotency-Key",
+                "header",
+                "The same key and body have no second effect for a day; the same key with another body is a 409. "
+                "Each caller has keys of its own; the store holds digests only.",
+                {"type": "string", "pattern": "^[!-~]{1,255}$"},
+            ),
+        ],
         "requestBody": _body("application/json", _ref("FeedbackRequest"), "At most 1 MiB."),
         "responses": {
             "200": _json("Recorded", "It is recorded"),
-            **_problems(*_BODY_CODES, "validation-failed", "invalid-text", "internal", "store-unavailable"),
+            **_problems(
+                *_BODY_CODES,
+                "idempotency-conflict",
+                "validation-failed",
+                "invalid-text",
+                "internal",
+                "store-unavailable",
+            ),
         },
     },
     ("GET", "/livez"): {

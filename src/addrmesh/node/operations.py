@@ -15,6 +15,7 @@ import msgspec
 from addrmesh.address.wire import TAGSETS, Tagset
 from addrmesh.errors import AddrmeshError
 from addrmesh.node import wire
+from addrmesh.node.corrections import chained
 from addrmesh.node.pipeline import Asked
 from addrmesh.node.problems import BadRequest, invalid_body
 
@@ -102,6 +103,7 @@ def _validate_item(raw: Any, batch: wire.BatchValidateRequest) -> Asked:
 
 
 def _validate_reply(asked: wire.ValidateRequest, id_: str, result: Any, service: wire.Service) -> wire.ValidateReply:
+    id_ = chained(id_, asked.previous_response_id)
     return wire.ValidateReply(id_, result, service, asked.client_reference or msgspec.UNSET)
 
 

@@ -6,7 +6,7 @@ go the same way, so a text is tagged once however it is asked about.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -14,10 +14,12 @@ import msgspec
 import structlog
 
 from addrmesh.address.questions import Parsing, Question, Validation
-from addrmesh.errors import AddrmeshError, DeadlineExceeded, EngineError, Overloaded
-from addrmesh.inference.batcher import Batcher, Pending, Priority
+from addrmesh.address.verdict import DecisionRule
+from addrmesh.errors import AddrmeshError, DeadlineExceeded, EngineError, Overloaded, Unavailable
+from addrmesh.inference.batcher import Batcher, Components, Pending, Priority
 from addrmesh.node.cache import Cache, Parsed
 from addrmesh.node.corrections import Corrections
+from addrmesh.node.ladder import Ladder, weaker
 from addrmesh.node.problems import kind_of
 from addrmesh.node.wire import Mode, encode
 from addrmesh.telemetry.log import failure
@@ -33,6 +35,9 @@ LOOKUP_WEIGHT = 1 / 128
 
 ANSWERS_AT_ONCE = 4
 """Of a batch, before others get the event loop: judging takes a quarter of a millisecond, comparing one."""
+
+
+_OUTCOMES: dict[Mode, str] = {"FULL": "ok", "BUILTIN_MODEL": "builtin-model", "RULES_ONLY": "rules-only"}
 
 
 class Asked(Protocol):
@@ -57,6 +62,13 @@ class AnswerFailed(AddrmeshError):
     """No answer could be made of what the model found."""
 
 
+async def _outcome(row: Pending) -> Components | AddrmeshError:
+    try:
+        return await row.answer
+    except AddrmeshError as error:
+        return error
+
+
 class _Held(NamedTuple):
     """What is known of one text before the model is asked."""
 
@@ -72,11 +84,13 @@ class Pipeline:
     What becomes of a question.
 
     Args:
-        batcher: Owned by whoever made it.
+        batcher: Owned by whoever made it. The ladder puts another one in its place.
         cache: Bound to the release that the batcher's engine runs.
         metrics: Where outcomes are counted, one per question.
         max_code_points: Longest text, as the caller wrote it and in canonical form.
         corrections: Approved answers, which win over the model.
+        ladder: Answers when the batcher's engine does not; None where nothing stands below it.
+        rule: Turns issues into actions from the next question on; None for the package's own.
     """
 
     batcher: Batcher
@@ -84,6 +98,8 @@ class Pipeline:
     metrics: NodeMetrics
     max_code_points: int
     corrections: Corrections = field(default_factory=Corrections)
+    ladder: Ladder | None = None
+    rule: DecisionRule | None = None
     _flights: dict[bytes, Pending] = field(default_factory=dict)
     _found: float = 1.0
     """Share of texts that lately needed no row of their own; 1 until it is known better."""
@@ -97,7 +113,10 @@ class Pipeline:
 
         What a refusal costs is taken from what is answered, and under overload most are refused.
         """
-        if self._found > LOOKUP_PAYS or (refusal := self.batcher.overload()) is None:
+        if self._found > LOOKUP_PAYS:
+            return None
+        refusal = self.batcher.overload() if self.ladder is None else self.ladder.overload(self.batcher)
+        if refusal is None:
             return None
         self.metrics.parse_requests.inc("overloaded")
         self.metrics.shed.inc("overloaded")
@@ -120,7 +139,7 @@ class Pipeline:
             AnswerFailed: A bug; the log says where.
         """
         try:
-            question = asked.question(self.max_code_points)
+            question = self._made(asked)
             if self.corrections and (approved := self._approved(question)) is not None:
                 self._count(approved)
                 return approved
@@ -138,25 +157,44 @@ class Pipeline:
             self.metrics.cache_misses.inc(by=len(misses))
             # Queued at once, not when its task starts: the next to be admitted must find it there.
             mine: dict[bytes, Pending] = {}
+            refusal = None
             new = {one.key: one.text for one in misses if one.key not in self._flights}
-            if new:
-                self.batcher.admit(deadline, Priority.INTERACTIVE)
-                mine = {key: self._submit(key, text, deadline, Priority.INTERACTIVE) for key, text in new.items()}
+            until = deadline if self.ladder is None else self.ladder.until(deadline)
+            if new and (refusal := self._admit(deadline, Priority.INTERACTIVE)) is None:
+                mine = {key: self._submit(key, text, until, Priority.INTERACTIVE) for key, text in new.items()}
         except AddrmeshError as error:
             self._count(error)
             raise
-        return self._ask_later(question, held, misses, mine, deadline)
+        if refusal is not None:
+            return self._ask_below(question, held, refusal, deadline)
+        return self._ask_later(question, held, misses, mine, until, deadline)
 
     async def _ask_later(
-        self, question: Question, held: list[_Held], misses: list[_Held], mine: dict[bytes, Pending], deadline: float
+        self,
+        question: Question,
+        held: list[_Held],
+        misses: list[_Held],
+        mine: dict[bytes, Pending],
+        until: float,
+        deadline: float,
     ) -> Answer:
+        """Answer with the model; it has time `until` then."""
         try:
-            try:
-                rows = [self._infer(m.key, m.text, deadline, Priority.INTERACTIVE, mine.get(m.key)) for m in misses]
-                found = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
-                answer = self._answer(question, held, found, cached=False)
-            except EngineError as error:
-                answer = self._weaker(question, error)
+            rows = [self._infer(m.key, m.text, until, Priority.INTERACTIVE, mine.get(m.key)) for m in misses]
+            found = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
+            answer = self._answer(question, held, found, cached=False)
+        except (EngineError, Unavailable) as error:
+            return await self._ask_below(question, held, error, deadline)
+        except AddrmeshError as error:
+            self._count(error)
+            raise
+        self._count(answer)
+        return answer
+
+    async def _ask_below(self, question: Question, held: list[_Held], error: AddrmeshError, deadline: float) -> Answer:
+        """Answer without the node's own model, which fails with `error`."""
+        try:
+            answer = self._weaker(question, held, error, await self._builtin(held, deadline, Priority.INTERACTIVE))
         except AddrmeshError as error:
             self._count(error)
             raise
@@ -184,28 +222,41 @@ class Pipeline:
         ]
         misses = [one for some in held for one in some if one.parsed is None]
         rows = {one.key: one.text for one in misses}
+        refusal = None
         if rows:
             try:
-                self.batcher.admit(deadline, Priority.BULK)
+                refusal = self._admit(deadline, Priority.BULK)
             except AddrmeshError as error:
                 self._count(error)
                 raise
         self.metrics.cache_misses.inc(by=len(misses))
-        answered = await asyncio.gather(*(self._infer_or_error(key, text, deadline) for key, text in rows.items()))
-        found = dict(zip(rows, answered, strict=True))
+        found: dict[bytes, Parsed | AddrmeshError]
+        if refusal is None:
+            until = deadline if self.ladder is None else self.ladder.until(deadline)
+            answered = await asyncio.gather(*(self._infer_or_error(key, text, until) for key, text in rows.items()))
+            found = dict(zip(rows, answered, strict=True))
+        else:
+            found = dict.fromkeys(rows, refusal)
+        failed = [some for some in held if any(isinstance(found.get(one.key), AddrmeshError) for one in some)]
+        builtin = await self._builtin([one for some in failed for one in some], deadline, Priority.BULK)
         answers: list[Answer | AddrmeshError] = []
         for question, done, some in zip(questions, approved, held, strict=True):
             if len(answers) % ANSWERS_AT_ONCE == ANSWERS_AT_ONCE - 1:
                 await asyncio.sleep(0)
-            answers.append(done or self._settle(question, some, [found[h.key] for h in some if h.parsed is None]))
+            mine = [found[one.key] for one in some if one.parsed is None]
+            answers.append(done or self._settle(question, some, mine, builtin))
             self._count(answers[-1])
         return answers
+
+    def _made(self, asked: Asked) -> Question:
+        question = asked.question(self.max_code_points)
+        return question._replace(rule=self.rule) if isinstance(question, Validation) else question
 
     def _question(self, asked: Asked | AddrmeshError) -> Question | AddrmeshError:
         if isinstance(asked, AddrmeshError):
             return asked
         try:
-            return asked.question(self.max_code_points)
+            return self._made(asked)
         except AddrmeshError as error:
             return error
 
@@ -225,17 +276,26 @@ class Pipeline:
         key = self.cache.key(text)
         return _Held(key, text, self.cache.get(key))
 
+    def _admit(self, deadline: float, priority: Priority) -> Unavailable | None:
+        """Refuse what could not be answered in time, or return why only the model below can answer it."""
+        if self.ladder is not None:
+            return self.ladder.admit(self, deadline, priority)
+        self.batcher.admit(deadline, priority)
+        return None
+
     def _settle(
-        self, question: Question | AddrmeshError, held: list[_Held], found: list[Parsed | AddrmeshError]
+        self,
+        question: Question | AddrmeshError,
+        held: list[_Held],
+        found: list[Parsed | AddrmeshError],
+        builtin: Mapping[str, Components | AddrmeshError],
     ) -> Answer | AddrmeshError:
         if isinstance(question, AddrmeshError):
             return question
         try:
             for one in found:
-                if isinstance(one, EngineError):
-                    return self._weaker(question, one)
                 if isinstance(one, AddrmeshError):
-                    return one
+                    return self._weaker(question, held, one, builtin)
             return self._answer(question, held, [p for p in found if isinstance(p, Parsed)], cached=not found)
         except AddrmeshError as error:
             return error
@@ -244,8 +304,10 @@ class Pipeline:
         """Render the answer; `found` is what `held` lacks, in order."""
         left = iter(found)
         parsed = [one.parsed or next(left) for one in held]
-        corrected = bool(self.corrections) and any(one.corrected for one in held)
-        return Answer(self._rendered(question, parsed), cached, "FULL", corrected)
+        return Answer(self._rendered(question, parsed), cached, "FULL", self._corrected(held))
+
+    def _corrected(self, held: list[_Held]) -> bool:
+        return bool(self.corrections) and any(one.corrected for one in held)
 
     def _rendered(self, question: Question, parsed: list[Parsed]) -> bytes:
         if isinstance(question, Parsing) and question.text == question.canonical.text:
@@ -264,9 +326,33 @@ class Pipeline:
             self._log.error("answer.failed", question=type(question).__name__, **failure(error))
             raise AnswerFailed("the answer could not be made; give request_id when you report it") from error
 
-    def _weaker(self, question: Question, error: EngineError) -> Answer:
-        """Return what can be said without the model, if anything can; else raise what it failed with."""
-        if not isinstance(question, Validation):
+    async def _builtin(
+        self, held: Iterable[_Held], deadline: float, priority: Priority
+    ) -> dict[str, Components | AddrmeshError]:
+        """Return what the built-in model finds in each text; nothing where there is none below the node's own."""
+        if self.ladder is None:
+            return {}
+        # Remembered texts too: of two that are compared, one model should have read both.
+        texts = list(dict.fromkeys(one.text for one in held if not one.corrected))
+        rows = [self.ladder.builtin.submit(text, deadline, priority) for text in texts]
+        return dict(zip(texts, await asyncio.gather(*map(_outcome, rows)), strict=True))
+
+    def _weaker(
+        self,
+        question: Question,
+        held: list[_Held],
+        error: AddrmeshError,
+        builtin: Mapping[str, Components | AddrmeshError],
+    ) -> Answer:
+        """Return what can be said without the node's own model, if anything can; else raise what failed last."""
+        if builtin:
+            read = [one.parsed.components if one.parsed and one.corrected else builtin[one.text] for one in held]
+            found = [one for one in read if not isinstance(one, AddrmeshError)]
+            if len(found) == len(read):
+                result = self._encoded(question, lambda: weaker(question, found))
+                return Answer(result, cached=False, mode="BUILTIN_MODEL", corrected=self._corrected(held))
+            error = next(one for one in read if isinstance(one, AddrmeshError))
+        if not (isinstance(error, EngineError) and isinstance(question, Validation)):
             raise error
         self._log.error("engine.failed", **failure(error))
         return Answer(self._encoded(question, question.without_engine), cached=False, mode="RULES_ONLY")
@@ -306,8 +392,19 @@ class Pipeline:
     def _land(self, key: bytes, flight: Pending) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if not flight.answer.cancelled() and flight.answer.exception() is None:
+        if flight.answer.cancelled():
+            return
+        error = flight.answer.exception()
+        if error is None:
             self.cache.put(key, Parsed.of(flight.answer.result()))
+        if self.ladder is not None:
+            self.ladder.landed(self, error)
+
+    def give_up(self, error: EngineError) -> None:
+        """Fail every text that the node's own model is asked about, also in a run that hangs."""
+        for flight in list(self._flights.values()):
+            if not flight.answer.done():
+                flight.answer.set_exception(error)
 
     async def _infer_or_error(self, key: bytes, text: str, deadline: float) -> Parsed | AddrmeshError:
         try:
@@ -317,7 +414,7 @@ class Pipeline:
 
     def _count(self, answer: Answer | AddrmeshError) -> None:
         if isinstance(answer, Answer):
-            self.metrics.parse_requests.inc("ok" if answer.mode == "FULL" else "rules-only")
+            self.metrics.parse_requests.inc(_OUTCOMES[answer.mode])
             if answer.cached:
                 self.metrics.cache_hits.inc()
             return

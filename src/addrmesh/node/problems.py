@@ -24,6 +24,7 @@ from addrmesh.errors import (
     Unavailable,
 )
 from addrmesh.node.access import Forbidden, Unauthenticated
+from addrmesh.node.corrections import IdempotencyConflict
 from addrmesh.node.lifecycle import Draining, WrongRelease
 from addrmesh.node.wire import FieldError, Problem
 from addrmesh.store.store import StoreUnavailable
@@ -72,6 +73,13 @@ KINDS = (
     Kind("unknown-division", 404, "No division has or had this code", "没有该代码的行政区划"),
     Kind("method-not-allowed", 405, "This path does not take this method", "该路径不支持此方法"),
     Kind("request-timeout", 408, "The body did not arrive in time", "请求体未在时限内到达"),
+    Kind(
+        "idempotency-conflict",
+        409,
+        "The idempotency key came with another body",
+        "幂等键已用于另一个请求体",
+        (IdempotencyConflict,),
+    ),
     Kind("input-too-long", 413, "The input is longer than the limit", "输入超过长度上限", (TextTooLong,)),
     Kind("unsupported-media-type", 415, "The body is of a type this path does not take", "不支持的请求体类型"),
     Kind("validation-failed", 422, "The body is not what the schema asks for", "请求体不符合接口定义"),

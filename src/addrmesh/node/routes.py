@@ -29,6 +29,7 @@ MAX_DEADLINE_MS = 600_000
 """Ten minutes: longer is a mistake in the caller's unit."""
 
 _DEADLINE = re.compile(rb"[0-9]{1,6}").fullmatch
+_IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}").fullmatch
 _ALIVE = Reply(200, wire.encode(wire.Alive()))
 
 
@@ -127,7 +128,7 @@ class Routes:
         service = self.node.service(
             request,
             len(given) == len(answers) > 0 and all(answer.cached for answer in given),
-            "FULL" if all(answer.mode == "FULL" for answer in given) else "RULES_ONLY",
+            wire.weakest(answer.mode for answer in given),
             any(answer.corrected for answer in given),
         )
         return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)), JSON + quota)
@@ -147,7 +148,8 @@ class Routes:
         asked: google.ValidateAddressRequest = decode(request.body, google.decode)
         answer = pipeline.ask(asked, deadline=deadline)
         answer = answer if isinstance(answer, Answer) else await answer
-        reply = google.reply(asked, answer.result, self.node.responder.new_id())
+        id_ = corrections.chained(self.node.responder.new_id(), asked.previous_response_id)
+        reply = google.reply(asked, answer.result, id_)
         return Reply(200, wire.encode(reply), JSON + quota)
 
     async def divisions(self, request: Request) -> Reply:
@@ -174,11 +176,16 @@ class Routes:
         asked: wire.FeedbackRequest = decode(request.body, _decode_feedback)
         if self.node.store is None:
             raise StoreUnavailable("this node has no store, so feedback cannot be kept; set store.primary")
+        attempt = _attempt(request, asked)
+        if attempt is not None and await attempt.is_done(self.node.store):
+            return Reply(200, wire.encode(wire.Recorded()), JSON + quota)
         proposal = None
         if asked.correction is not None:
             question = asked.correction.question(self.node.settings.limits.max_code_points)
             proposal = corrections.proposed(question.reading.canonical.text, asked.correction.result)
         await corrections.record_feedback(self.node.store, asked.response_id, asked.conclusion, proposal)
+        if attempt is not None:
+            await attempt.done(self.node.store)
         return Reply(200, wire.encode(wire.Recorded()), JSON + quota)
 
     def livez(self, request: Request) -> Reply:  # noqa: ARG002 - a handler takes the request
@@ -212,6 +219,7 @@ class Routes:
             state=node.lifecycle.state,
             uptime_s=round(node.lifecycle.uptime_s, 3),
             detail=node.lifecycle.failure,
+            degraded=node.degraded,
             configuration=dict(node.follower.revisions) if node.follower else {},
         )
         return Reply(200 if node.lifecycle.state is State.READY else 503, wire.encode(health))
@@ -252,6 +260,15 @@ class Routes:
     async def root(self, request: Request) -> Reply:  # noqa: ARG002
         """Send people to the documentation."""
         return Reply(307, b"", (*JSON, (b"location", b"docs")))
+
+
+def _attempt(request: Request, asked: msgspec.Struct) -> corrections.Attempt | None:
+    key = request.headers.get(b"idempotency-key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY(key):
+        raise BadRequest("invalid-header", "Idempotency-Key must be 1 to 255 visible characters")
+    return corrections.Attempt.of(key, request.headers.get(b"authorization", b""), wire.encode(asked))
 
 
 _decode_feedback = msgspec.json.Decoder(wire.FeedbackRequest).decode

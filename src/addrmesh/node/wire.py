@@ -5,8 +5,9 @@ Spans are half-open and count Unicode code points of the caller's text (JavaScri
 Callers must ignore fields they do not know; within `/v1` fields are only added.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -23,8 +24,13 @@ from addrmesh.node.lifecycle import HealthStatus, State
 R = TypeVar("R")
 _Type = Annotated[str, Meta(extra_json_schema={"enum": list(COMPONENT_TYPES)})]
 
-Mode = Literal["FULL", "RULES_ONLY"]
-"""How an answer was made: with the model, or by gazetteer and rules alone because the model failed."""
+ResponseId = Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$")]
+
+Mode = Literal["FULL", "BUILTIN_MODEL", "RULES_ONLY"]
+"""
+How an answer was made, the best first: with the node's own model; with the one that comes with the package, because
+the own one failed or was late; by gazetteer and rules alone, because both failed.
+"""
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,9 +122,17 @@ class ValidateRequest(verdict.Request, frozen=True, forbid_unknown_fields=True):
     region_hint: RegionHint | None = None
     options: ValidateOptions = ValidateOptions()
     language_code: Annotated[Language, Meta(description="Of the messages.")] = "zh-CN"
-    previous_response_id: Annotated[
-        str | None, Meta(description="Of the answer to an earlier version. It does not change this one.")
-    ] = None
+    previous_response_id: (
+        Annotated[
+            ResponseId,
+            Meta(
+                description="Of the answer to an earlier version of this address. It changes nothing but the "
+                "`response_id` of this one, which begins with that of the first; feedback on any of them counts once. "
+                "Without effect in a bulk request, whose lines have no ids."
+            ),
+        ]
+        | None
+    ) = None
     client_reference: Annotated[str, Meta(max_length=64, description="Returned as it is.")] | None = None
 
     def question(self, limit: int) -> questions.Validation:
@@ -192,7 +206,7 @@ class Proposal(Struct, frozen=True, forbid_unknown_fields=True):
 class FeedbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What became of an answer."""
 
-    response_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$", description="Of the answer.")]
+    response_id: Annotated[ResponseId, Meta(description="Of the answer, or of any answer of its chain.")]
     conclusion: Annotated[
         Conclusion,
         Meta(description="Which version the order went with: ours, the customer's after seeing ours, or unchecked."),
@@ -201,7 +215,7 @@ class FeedbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recorded(Struct, frozen=True):
-    """The feedback is counted, once for each `response_id` of a day."""
+    """The feedback is counted, once a day for each `response_id` and all that follow it."""
 
     recorded: Literal[True] = True
 
@@ -339,6 +353,9 @@ class Health(Struct, frozen=True):
     state: State
     uptime_s: float
     detail: str | None = None
+    degraded: Annotated[
+        str | None, Meta(description="Why the built-in model answers in place of `release`; null while it does not.")
+    ] = None
     configuration: Annotated[
         dict[str, str], Meta(description="Revision of each configuration document the node applies.")
     ] = {}
@@ -423,6 +440,11 @@ BODIES: tuple[Any, ...] = (
 
 REVALIDATE_S = 60
 """Time to restart an engine that failed; an order waits longer before it leaves the warehouse."""
+
+
+def weakest(modes: Iterable[Mode]) -> Mode:
+    """Return what to say of several answers together."""
+    return max(modes, key=get_args(Mode).index, default="FULL")
 
 
 def revalidate_after(mode: Mode) -> str | UnsetType:

@@ -94,7 +94,9 @@ class NodeMetrics(Collector):
 
     parse_requests: Counter = field(
         default_factory=lambda: Counter(
-            "parse_requests_total", "Addresses asked for, by outcome: ok or a problem code.", ("outcome",)
+            "parse_requests_total",
+            "Addresses asked for, by outcome: ok, builtin-model, rules-only or a problem code.",
+            ("outcome",),
         )
     )
     http_requests: Counter = field(
@@ -140,6 +142,15 @@ class NodeMetrics(Collector):
         default_factory=lambda: Gauge(
             "release_info", "1 for the release this node serves, 0 while it has none.", labels={"release": "none"}
         )
+    )
+
+    node_degraded: Gauge = field(
+        default_factory=lambda: Gauge(
+            "node_degraded", "1 while the built-in model answers in place of the node's own release."
+        )
+    )
+    engine_restarts: Counter = field(
+        default_factory=lambda: Counter("engine_restarts_total", "Attempts to load the node's own model again.")
     )
 
     def __post_init__(self) -> None:

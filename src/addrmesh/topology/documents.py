@@ -1,17 +1,15 @@
 """
-The configuration documents: their names, and what each may hold.
+The configuration documents about the fleet: their names, and what each may hold. `store/validators.py` lists them all.
 
 Unlike settings, which are fixed for the life of a process, these are kept in the configuration centre, can be
 changed while everything runs, and are applied within a second by whoever they concern.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from addrmesh.errors import ConfigError
-from addrmesh.topology.routing import Traffic
 from addrmesh.topology.spec import FleetSpec, check
 
 FLEET, TRAFFIC, RELEASE, LIMITS = "fleet", "traffic", "release", "limits"
@@ -53,11 +51,3 @@ def _convert(name: str, content: Any, kind: type[_T]) -> _T:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}: {str(error)[0].lower()}{str(error)[1:]}") from error
-
-
-VALIDATORS: dict[str, Callable[[Any], Any]] = {
-    FLEET: fleet,
-    TRAFFIC: Traffic.from_dict,
-    RELEASE: releases,
-    LIMITS: limits,
-}

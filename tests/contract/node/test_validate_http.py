@@ -1,13 +1,9 @@
 """Validation, matching and corrections over real sockets and a real store."""
 
-import asyncio
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,11 +12,10 @@ from addrmesh.inference.engine import load_engine
 from addrmesh.inference.release import BUILTIN, open_release
 from addrmesh.node.corrections import PREFIX, Correction, digest, encode
 from addrmesh.settings import Keys, Server, Store
-from addrmesh.store.connection import Endpoint
 from addrmesh.store.redis import RedisStore
 from support.engines import DigitsEngine, release
 from support.live import LiveNode
-from support.redis import RedisProcess, free_port
+from support.region import Region, within
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 TEXTS = [
@@ -114,40 +109,11 @@ def test_the_built_in_model_judges_and_compares(start_node):
 # ---------------------------------------------------------------- corrections
 
 
-class Region:
-    """A redis-server and what is asked of it, from this process."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.server = RedisProcess(directory / "redis", self.port)
-        self.server.start(f"port {self.port}\nbind 127.0.0.1\ndir {directory / 'redis'}\nsave ''\n")
-        self.url = f"redis://127.0.0.1:{self.port}"
-
-    def write(self, work: Callable[[RedisStore], Any]) -> Any:
-        async def asked() -> Any:
-            store = RedisStore("local", Endpoint("127.0.0.1", self.port), {})
-            try:
-                return await work(store)
-            finally:
-                await store.close()
-
-        return asyncio.run(asked())
-
-
 @pytest.fixture
 def region(tmp_path: Path) -> Iterator[Region]:
     region = Region(tmp_path)
     yield region
     region.server.kill()
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def test_a_correction_wins_within_a_second_until_it_is_taken_back_and_survives_the_store(start_node, region, tmp_path):

@@ -11,11 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addrmesh.address import rules
+from addrmesh.address.decision import decision_rule
 from addrmesh.address.divisions import version
 from addrmesh.address.normalize import normalize
-from addrmesh.address.verdict import ACTIONS, Result
-from addrmesh.node import google
-from addrmesh.node.corrections import CONCLUSIONS, FEEDBACK, PROPOSED, Correction, anonymous, decode, digest
+from addrmesh.address.verdict import ACTIONS, SEVERITIES, Result
+from addrmesh.node import google, wire
+from addrmesh.node.corrections import (
+    CONCLUSIONS,
+    FEEDBACK,
+    PROPOSED,
+    Correction,
+    anonymous,
+    chained,
+    decode,
+    digest,
+)
 from addrmesh.settings import Cache, NodeSettings
 from addrmesh.store.memory import MemoryStore
 from support.nodes import InProcess, in_process
@@ -221,6 +231,24 @@ def test_in_a_batch_each_weaker_answer_says_so(fresh):
     assert body["service"]["mode"] == "RULES_ONLY"
 
 
+def test_a_new_rule_judges_what_is_remembered_and_what_was_corrected(tagging):
+    def actions(text: str) -> list[str]:
+        asked = (("/v1/address:validate", {"address": text}), ("/v1/addresses:batchValidate", {"addresses": [text]}))
+        bodies = [post(tagging, *one)[1] for one in asked]
+        return [(b.get("result") or b["items"][0]["result"])["verdict"]["possible_next_action"] for b in bodies]
+
+    corrected = "杭州市钱塘区秘密路口1号"
+    approve(tagging, corrected, components=(("city", 0, 3), ("district", 3, 6), ("road", 6, 10), ("roadno", 10, 12)))
+    assert [actions(text) for text in (ADDRESS, corrected)] == [["CONFIRM"] * 2, ["ACCEPT"] * 2]
+    tagging.node._judge_by(decision_rule({"severities": dict.fromkeys(SEVERITIES, "FIX")}))
+    assert [actions(text) for text in (ADDRESS, corrected)] == [["FIX"] * 2, ["FIX"] * 2]
+    tagging.node._judge_by(decision_rule({"severities": {"error": "FIX", "warning": "ACCEPT", "info": "ACCEPT"}}))
+    assert actions(ADDRESS) == ["ACCEPT"] * 2
+    del tagging.engine.predict  # what only looks for digits, and fails if told to
+    tagging.engine.fails = lambda _: RuntimeError()
+    assert actions("杭州江干区下沙街道幸福街2号") == ["CONFIRM"] * 2, "rules alone are never better"
+
+
 def test_an_overloaded_node_refuses_rather_than_answering_by_rules(fresh):
     pipeline = fresh.node.pipeline()
     pipeline.batcher.max_wait_s = -1.0
@@ -228,10 +256,10 @@ def test_an_overloaded_node_refuses_rather_than_answering_by_rules(fresh):
 
 
 def test_an_answer_that_cannot_be_made_is_a_500_of_its_item_alone(fresh, monkeypatch):
-    def broken(reading, components):
+    def broken(reading, components, **how):
         if "7" in reading.text:
             raise ValueError(reading.text)
-        return real(reading, components)
+        return real(reading, components, **how)
 
     from addrmesh.address import questions
 
@@ -306,6 +334,75 @@ def test_feedback_is_counted_once_and_a_proposal_waits_for_an_operator(fresh):
     assert (record.key, proposal.text) == (PROPOSED + digest(ADDRESS), ADDRESS)
     assert b"13800001234" not in record.value
     assert len(fresh.node.corrections) == 0
+
+
+def test_a_key_makes_feedback_once_and_never_stands_for_another_body(fresh):
+    fresh.node.store = store = MemoryStore()
+    _, answered, _ = post(fresh, "/v1/address:validate", {"address": ADDRESS})
+    asked = {
+        "response_id": "a-1",
+        "conclusion": "UNUSED",
+        "correction": {"address": ADDRESS, "result": answered["result"]},
+    }
+
+    def send(body: dict, **headers: str) -> tuple[int, str | None]:
+        status, _, answer = fresh.run(fresh.ask("/v1/feedback", json.dumps(body).encode(), **headers))
+        return status, json.loads(answer).get("code")
+
+    assert send(asked, idempotency_key="k") == (200, None)
+    (proposal,) = fresh.run(store.export())
+    fresh.run(store.delete(proposal.key))  # an operator has rejected it
+    for body in (asked, dict(reversed(asked.items()))):  # the order of fields is no other body
+        assert send(body, idempotency_key="k") == (200, None)
+    assert fresh.run(store.get(proposal.key)) is None
+    assert send({**asked, "conclusion": "VALIDATED_USED"}, idempotency_key="k") == (409, "idempotency-conflict")
+    assert send({**asked, "response_id": "a-2"}, idempotency_key="k") == (409, "idempotency-conflict")
+    other = {"idempotency_key": "k", "authorization": "Bearer another"}
+    assert send({**asked, "response_id": "a-2"}, **other) == (200, None), "each caller has keys of its own"
+    for bad in ("", "k" * 256, "a b"):
+        assert send(asked, idempotency_key=bad) == (400, "invalid-header")
+    assert [fresh.run(store.total(FEEDBACK + name)) for name in CONCLUSIONS] == [0, 0, 0, 2]
+    kept = "".join(store._counters)
+    assert "Bearer" not in kept
+    assert ADDRESS not in kept
+
+
+def test_a_key_is_forgotten_after_a_day(fresh):
+    now = [1_800_000_000_000]
+    fresh.node.store = MemoryStore(wall_ms=lambda: now[0])
+    body = json.dumps({"response_id": "a-1", "conclusion": "UNUSED"}).encode()
+    other = json.dumps({"response_id": "a-2", "conclusion": "UNUSED"}).encode()
+    ask = [fresh.run(fresh.ask("/v1/feedback", one, idempotency_key="k"))[0] for one in (body, other)]
+    now[0] += 86_400_001
+    assert [*ask, fresh.run(fresh.ask("/v1/feedback", other, idempotency_key="k"))[0]] == [200, 409, 200]
+
+
+def test_feedback_on_any_answer_of_a_chain_counts_once(fresh):
+    fresh.node.store = store = MemoryStore()
+    ids = ["", "", ""]
+    for i in range(3):
+        asked = {"address": f"幸福街{i}号"} | ({"previous_response_id": ids[i - 1]} if i else {})
+        ids[i] = post(fresh, "/v1/address:validate", asked)[1]["response_id"]
+    google = {"address": {"addressLines": ["幸福街4号"]}, "previousResponseId": ids[2]}
+    ids.append(post(fresh, "/v1:validateAddress", google)[1]["responseId"])
+    assert len({*ids}) == 4
+    assert {id_.partition(".")[0] for id_ in ids} == {ids[0]}
+    for id_, conclusion in zip(ids[::-1], ("UNUSED", *CONCLUSIONS), strict=False):
+        assert post(fresh, "/v1/feedback", {"response_id": id_, "conclusion": conclusion})[0] == 200
+    assert sum(fresh.run(store.total(FEEDBACK + name)) for name in CONCLUSIONS) == 1
+    assert fresh.run(store.total(FEEDBACK + "UNUSED")) == 1
+
+
+@given(st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True))
+def test_an_id_that_follows_any_other_can_be_used_for_feedback(previous):
+    id_ = chained("0123456789ab-fffffffff", previous)
+    msgspec.convert({"response_id": id_, "conclusion": "UNUSED"}, wire.FeedbackRequest)
+    assert chained("b", id_) == chained("b", previous)
+
+
+def test_a_previous_id_that_is_none_is_refused(node):
+    status, body, _ = post(node, "/v1/address:validate", {"address": "1", "previous_response_id": "杭州"})
+    assert (status, body["errors"][0]["pointer"]) == (422, "/previous_response_id")
 
 
 def test_a_node_without_a_store_says_that_it_cannot_keep_feedback(node):

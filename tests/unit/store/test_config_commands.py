@@ -98,6 +98,17 @@ def test_what_the_document_does_not_allow_is_refused(store: MemoryStore) -> None
     assert asyncio.run(store.export()) == []
 
 
+def test_a_decision_rule_that_would_accept_an_error_is_refused(store: MemoryStore) -> None:
+    rule = {"severities": {"error": "FIX", "warning": "CONFIRM", "info": "ACCEPT"}}
+    bad = {**rule, "exceptions": {"NOT_AN_ADDRESS": "ACCEPT"}}
+    refused = run("config", "set", "decision-rule", "-", *REASON, given=json.dumps(bad))
+    assert str(refused.exception).startswith(
+        "decision-rule: exceptions.NOT_AN_ADDRESS: found 'ACCEPT', expected CONFIRM"
+    )
+    assert asyncio.run(store.export()) == []
+    assert run("config", "set", "decision-rule", "-", *REASON, given=json.dumps(rule)).exit_code == 0
+
+
 def test_a_change_based_on_an_old_revision_is_refused() -> None:
     first = set_limits(1)
     set_limits(2)

@@ -1,8 +1,6 @@
 """The store of one region, as a node follows it: a redis-server, and what a test writes into it."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,3 @@ class Region:
                 await store.close()
 
         return asyncio.run(asked())
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Return whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True

@@ -1,6 +1,8 @@
 """Waiting for something that another thread does, without sleeping and hoping."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 
 from support.engines import DigitsEngine
@@ -21,3 +23,13 @@ async def until(condition: Callable[[], bool], what: str) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError(f"never happened: {what}")
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Return whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.02)
+    return True

@@ -12,7 +12,8 @@ from addrmesh.store.documents import Document, Documents
 from addrmesh.store.redis import RedisStore
 from addrmesh.store.validators import VALIDATORS
 from support.live import LiveNode
-from support.region import Region, within
+from support.region import Region
+from support.waiting import within
 
 ADDRESS = "abc"  # not an address: FIX by the package's rule
 STRICT = {"error": "FIX", "warning": "CONFIRM", "info": "ACCEPT"}

@@ -18,6 +18,7 @@ from addrmesh.node import ladder
 from addrmesh.settings import Release
 from support.engines import DigitsEngine, release
 from support.live import LiveNode
+from support.waiting import within
 
 BUILTIN_ID = open_release(BUILTIN).id
 OWN_ID = "digits@0123456789ab"
@@ -43,15 +44,6 @@ def failing(node: LiveNode) -> Iterator[LiveNode]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder, "SILENT_S", 0.6)
     monkeypatch.setattr(ladder, "FIRST_PAUSE_S", 0.05)
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def parse(client: httpx.Client, text: str, **headers: str) -> dict[str, Any]:

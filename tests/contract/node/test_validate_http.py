@@ -15,7 +15,8 @@ from addrmesh.settings import Keys, Server, Store
 from addrmesh.store.redis import RedisStore
 from support.engines import DigitsEngine, release
 from support.live import LiveNode
-from support.region import Region, within
+from support.region import Region
+from support.waiting import within
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 TEXTS = [

@@ -364,16 +364,16 @@ def _finish(found: Sequence[Mention], chain: _Chain, agree: dict[int, Rows], *, 
                 roles[i] = Role("outdated", division, former)
             elif division is not None:
                 roles[i] = Role(_written(mention.text, division), division)
-        elif i in agree and mention.divisions and not mention.is_zone:
-            said = {r.division.row for r in roles.values() if r.division}
+            continue
+        said = {r.division.row for r in roles.values() if r.division}
+        if i in agree and mention.divisions and not mention.is_zone:
             meant = next((d for d in path if d.row not in said and spelling.abbreviates(mention.text, d.name)), None)
+            vague = mention.divisions[0].level == "town" and len({d.parent for d in mention.divisions}) > 3
             if meant is not None:  # 巴州 in 新疆: the other 巴州 is far away
                 roles[i] = Role("alias", meant)
-                continue
-            vague = mention.divisions[0].level == "town" and len({d.parent for d in mention.divisions}) > 3
-            roles[i] = Role("unknown" if vague else "against")
+            else:
+                roles[i] = Role("unknown" if vague else "against")
         else:
-            said = {r.division.row for r in roles.values() if r.division}
             role, extended = _meant(mention, path, town, said, found)
             roles[i] = Role("zone") if role.kind == "unknown" and mention.is_zone else role
             if extended is not None and extended.level == "town":

@@ -7,7 +7,7 @@ two or set a border one character off, the gazetteer decides.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import NamedTuple, TypeVar
 
 from addrmesh.address import divisions, latin, spelling
@@ -71,24 +71,30 @@ def named(name: str) -> tuple[Division, ...]:
     return divisions.find(name)
 
 
-_LINEAGE: dict[int, tuple[Division, ...]] = {}  # keyed by row: hashing a division takes longer than its path
-_BELOW: dict[int, tuple[Division, ...]] = {}
+def _remembered(work_out: Callable[[Division], tuple[Division, ...]]) -> Callable[[Division], tuple[Division, ...]]:
+    """Keep what is worked out for a division by its row: hashing the division takes longer than its path."""
+    kept: dict[int, tuple[Division, ...]] = {}
+
+    @wraps(work_out)
+    def once(division: Division) -> tuple[Division, ...]:
+        found = kept.get(division.row)
+        if found is None:
+            found = kept[division.row] = work_out(division)
+        return found
+
+    return once
 
 
+@_remembered
 def lineage(division: Division) -> tuple[Division, ...]:
     """Return what a division lies in, from the province down to itself."""
-    path = _LINEAGE.get(division.row)
-    if path is None:
-        path = _LINEAGE[division.row] = divisions.path(division)
-    return path
+    return divisions.path(division)
 
 
+@_remembered
 def below(division: Division) -> tuple[Division, ...]:
     """Return what is in force right below a division; towns and zones too."""
-    found = _BELOW.get(division.row)
-    if found is None:
-        found = _BELOW[division.row] = divisions.children(division.code) if division.code else ()
-    return found
+    return divisions.children(division.code) if division.code else ()
 
 
 _TOWNS: dict[tuple[int, str], Division | None] = {}
@@ -119,26 +125,16 @@ def _town_in(district: Division, name: str) -> Division | None:
     return ending[0] if len(ending) == 1 else None
 
 
-_HEIRS: dict[int, tuple[Division, ...]] = {}
-
-
+@_remembered
 def heirs(division: Division) -> tuple[Division, ...]:
     """Return what is in force where a division was, down to county level."""
-    found = _HEIRS.get(division.row)
-    if found is None:
-        found = _HEIRS[division.row] = divisions.successors(division)
-    return found
+    return divisions.successors(division)
 
 
-_REPLACED: dict[int, tuple[Division, ...]] = {}
-
-
+@_remembered
 def replaced_by(former: Division) -> tuple[Division, ...]:
     """Return what took the place of a former division when it ended, without what it had given away before."""
-    found = _REPLACED.get(former.row)
-    if found is None:
-        found = _REPLACED[former.row] = divisions.successors(former, at_end=True)
-    return found
+    return divisions.successors(former, at_end=True)
 
 
 _Kept = TypeVar("_Kept", Rows, Rows | None)

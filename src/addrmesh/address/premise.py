@@ -145,22 +145,20 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
             part = part._replace(type="poi")
         if kind in NUMBERS:
             part = part._replace(text=part.text.strip("-—–~"))
-            if (
-                not part.text
-                or (kind == "roadno" and not _FIGURE.search(part.text))
-                or _NOTHING.match(part.text)
-                or (_PLACEHOLDER.match(part.text) and not (_LONE_LETTER.match(part.text) and kind != "roadno"))
-            ):
-                dropped.append(written)
-                continue
-        if _GONE.search(part.text) or (kind in NUMBERS and (_QUANTITY.match(part.text) or _VAGUE.match(text, start))):
+        if _NOTHING.match(part.text) or _GONE.search(part.text) or (kind in NUMBERS and not _is_number(part, text)):
             dropped.append(written)
-            continue
-        if _NOTHING.match(part.text):
-            dropped.append(written)
-            continue
-        _append(found, part, text)
+        else:
+            _append(found, part, text)
     return found, dropped
+
+
+def _is_number(part: Part, text: str) -> bool:
+    """Return whether what was tagged as a number is one, and neither a placeholder nor a quantity."""
+    if part.type == "roadno" and not _FIGURE.search(part.text):
+        return False
+    if _PLACEHOLDER.match(part.text) and (part.type == "roadno" or not _LONE_LETTER.match(part.text)):
+        return False
+    return not (_QUANTITY.match(part.text) or _VAGUE.match(text, part.start))
 
 
 def _append(found: list[Part], part: Part, text: str) -> None:

@@ -245,12 +245,9 @@ def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
         note = _NOTE.search(text[start:end]) if end > start else None
         if note:
             at = start + note.start()
-            if _names_division(
-                text[start + note.end() : end]
-            ):  # 请寄到浙江省…; 不要寄到浙江省… is left for the shopper
-                if _NOT.search(note[0]):
-                    continue
-                yield at, _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
+            if _names_division(text[start + note.end() : end]):  # 请寄到浙江省…
+                if not _NOT.search(note[0]):  # 不要寄到浙江省… is left for the shopper
+                    yield at, _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
             elif not _HOUSE.search(text, at + len(note[0]), end):  # 送到5号 is more than a note
                 yield (at, end) if _PLACE.search(text[start:at]) else (start, end)
 

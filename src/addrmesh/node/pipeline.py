@@ -159,7 +159,7 @@ class Pipeline:
             mine: dict[bytes, Pending] = {}
             refusal = None
             new = {one.key: one.text for one in misses if one.key not in self._flights}
-            until = deadline if self.ladder is None else self.ladder.until(deadline)
+            until = self._until(deadline)
             if new and (refusal := self._admit(deadline, Priority.INTERACTIVE)) is None:
                 mine = {key: self._submit(key, text, until, Priority.INTERACTIVE) for key, text in new.items()}
         except AddrmeshError as error:
@@ -232,7 +232,7 @@ class Pipeline:
         self.metrics.cache_misses.inc(by=len(misses))
         found: dict[bytes, Parsed | AddrmeshError]
         if refusal is None:
-            until = deadline if self.ladder is None else self.ladder.until(deadline)
+            until = self._until(deadline)
             answered = await asyncio.gather(*(self._infer_or_error(key, text, until) for key, text in rows.items()))
             found = dict(zip(rows, answered, strict=True))
         else:
@@ -275,6 +275,10 @@ class Pipeline:
             return _Held(b"", text, Parsed(tuple([(*c, 1.0) for c in correction.components])), corrected=True)
         key = self.cache.key(text)
         return _Held(key, text, self.cache.get(key))
+
+    def _until(self, deadline: float) -> float:
+        """Return until when the node's own model has time."""
+        return deadline if self.ladder is None else self.ladder.until(deadline)
 
     def _admit(self, deadline: float, priority: Priority) -> Unavailable | None:
         """Refuse what could not be answered in time, or return why only the model below can answer it."""

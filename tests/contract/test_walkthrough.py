@@ -52,9 +52,7 @@ def test_up_parse_kill_status_down(run: Run, port: int) -> None:
     replies = [ask(edge, "/v1/address:parse", {"address": ADDRESS}) for edge in (port, port + 20)]
     assert replies[0]["result"] == replies[1]["result"]
     assert [reply["service"]["region"] for reply in replies] == ["eu", "cn"]  # type: ignore[index]
-    assert ask(port, "/health") | {"uptime_s": 0} == ask(port, "/health") | {
-        "status": "healthy", "model_version": release, "uptime_s": 0,
-    }  # fmt: skip
+    assert ask(port, "/health").items() >= {"status": "healthy", "model_version": release}.items()
     reply = ask(port, "/v1/address:parse", {"address": ADDRESS})
     parts = [(c["type"], c["input_text"]) for c in reply["result"]["components"]]  # type: ignore[index]
     assert parts == [

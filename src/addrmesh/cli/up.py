@@ -1,5 +1,6 @@
 """`addrmesh up`, `status` and `down`: a whole fleet on this machine, in one command."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DETACHED_START_TIMEOUT_S = 60.0
 DOWN_TIMEOUT_S = 60.0
+EDGES_TIMEOUT_S = 2.0
+"""For edges to find nodes that are ready; until then the first requests may go to another region."""
 SETTLED = ("ready", "stopped", "failed")
 """States in which nothing is awaited."""
 NOTHING_RUNS = "nothing is running; start it with: addrmesh up"
@@ -125,6 +128,7 @@ def _live(spec: "FleetSpec") -> Iterator[Callable[["FleetStatus"], None]]:
                 typer.echo(f"{time.strftime('%H:%M:%S')} {process.id} is {news}", err=True)
         if fleet.is_ready and not introduced:
             introduced = True
+            _wait_for_edges(spec)
             typer.echo(_table(spec, fleet) + _next_steps(spec), err=True)
 
     if not sys.stderr.isatty():
@@ -145,6 +149,12 @@ def _live(spec: "FleetSpec") -> Iterator[Callable[["FleetStatus"], None]]:
         yield show
 
 
+def _wait_for_edges(spec: "FleetSpec") -> None:
+    from addrmesh.fleet.observe import wait_for_edges
+
+    asyncio.run(wait_for_edges(spec, EDGES_TIMEOUT_S))
+
+
 def _detach(directory: "StateDirectory") -> None:
     with directory.log_file.open("wb") as log:
         keeper = subprocess.Popen(  # noqa: S603 # ourselves, with a checked spec
@@ -159,6 +169,7 @@ def _detach(directory: "StateDirectory") -> None:
         fleet = directory.read()
         if fleet and fleet.keeper == keeper.pid and fleet.is_ready:
             spec = directory.read_spec()
+            _wait_for_edges(spec)
             typer.echo(_table(spec, fleet) + _next_steps(spec, detached=True), err=True)
             keeper.returncode = 0  # it outlives us, which Popen would otherwise warn about
             return

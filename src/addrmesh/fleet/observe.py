@@ -24,6 +24,7 @@ from addrmesh.store.store import Store
 from addrmesh.topology.spec import FleetSpec
 
 TIMEOUT_S = 1.0
+LOOK_AGAIN_S = 0.05
 PREFIX = "observation/"
 """Of the records in which supervisors tell each other what they see."""
 HEARTBEAT_S = 5.0
@@ -88,6 +89,20 @@ async def observe_edge(spec: FleetSpec, region: str, client: httpx.AsyncClient) 
         if host.get("hostname") in name_by_host
     }
     return Observation(f"{region} edge", time.time(), nodes) if nodes else None
+
+
+async def wait_for_edges(spec: FleetSpec, within_s: float) -> None:
+    """Return when every Envoy has found its own region's nodes healthy, or after `within_s` seconds."""
+    wanted = {r.name: {f"{r.name}/{node.name}" for node in r.nodes} for r in spec.regions if r.edge.kind == "envoy"}
+    deadline = time.monotonic() + within_s
+    async with httpx.AsyncClient() as client:
+        while wanted and time.monotonic() < deadline:
+            for region in list(wanted):
+                seen = await observe_edge(spec, region, client)
+                if seen and all(seen.nodes[node].ready for node in wanted[region] & seen.nodes.keys()):
+                    del wanted[region]
+            if wanted:
+                await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def publish(store: Store, region: str, seen: list[Observation]) -> None:

@@ -18,7 +18,7 @@ from addrmesh.address.verdict import Request
 from addrmesh.inference.engine import load_engine
 from addrmesh.inference.release import BUILTIN, open_release
 
-CHUNK = 96
+CHUNK = 128
 LEVELS = ("prov", "city", "district", "town")
 
 

@@ -7,7 +7,9 @@ same names fit are ambiguous, however likely one of them is. Nothing is guessed 
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from addrmesh.address import divisions, spelling
 from addrmesh.address.divisions import Division
@@ -21,7 +23,6 @@ from addrmesh.address.mentions import (
     below,
     has_districts,
     heirs,
-    lineage,
     replaced_by,
     town_in,
 )
@@ -29,7 +30,7 @@ from addrmesh.address.mentions import (
 Kind = Literal["same", "alias", "outdated", "corrected", "against", "unknown", "zone"]
 
 
-class Role(NamedTuple):
+class Role(msgspec.Struct, frozen=True, gc=False):
     """What a mention turned out to be."""
 
     kind: Kind
@@ -39,7 +40,7 @@ class Role(NamedTuple):
     """What the name stood for, where that is no more, or no more there."""
 
 
-class Resolution(NamedTuple):
+class Resolution(msgspec.Struct, frozen=True, gc=False):
     """The divisions of an address."""
 
     state: Literal["resolved", "ambiguous", "conflict", "none"]
@@ -62,7 +63,7 @@ _TOWN_PLACE = 9
 _LONG_AGO = "2000"
 
 
-class _Chain(NamedTuple):
+class _Chain(msgspec.Struct, frozen=True, gc=False):
     """How well the mentions fit one division."""
 
     target: Division
@@ -189,7 +190,7 @@ def _add_former_parents(found: Sequence[Mention], agree: dict[int, Rows]) -> Non
 
 
 def _chain(target: Division, found: Sequence[Mention], agree: dict[int, Rows]) -> _Chain:
-    path = lineage(target)
+    path = divisions.path(target)
     sides: dict[int, tuple[int, Division | None]] = {}
     votes: set[object] = set()
     direct = full = 0
@@ -245,16 +246,16 @@ def _zone_town(target: Division, mention: Mention) -> Division | None:
     """Return the town that a zone of the district's city administers: the tables list 峨桥镇 there, not in 弋江区."""
     if target.level != "district":
         return None
-    city = lineage(target)[:-1]
+    city = divisions.path(target)[:-1]
     for division in mention.divisions:
-        if division.level == "town" and under_zone(division) and lineage(division)[:-2] == city:
+        if division.level == "town" and under_zone(division) and divisions.path(division)[:-2] == city:
             return division
     return None
 
 
 def under_zone(town: Division) -> bool:
     """Return whether the tables list a town under a development zone."""
-    return lineage(town)[-2].level == "devzone"
+    return divisions.path(town)[-2].level == "devzone"
 
 
 def _place(path: Sequence[Division], at: int, former: Division | None) -> tuple[int, Division | None]:
@@ -282,8 +283,8 @@ def _by_town(
                         if itself or town_in(heir, mention.text):
                             rows.setdefault(heir.row, (heir, division))
                             more[heir.row] = heir
-        parents = {lineage(d)[-2].row: lineage(d)[-2] for d in mention.divisions[:400]}
-        inside = {row: d for row, d in parents.items() if any(up.row in targets for up in lineage(d))}
+        parents = {divisions.path(d)[-2].row: divisions.path(d)[-2] for d in mention.divisions[:400]}
+        inside = {row: d for row, d in parents.items() if any(up.row in targets for up in divisions.path(d))}
         if not inside and (len(parents) <= 3 or not targets):
             inside = parents
         if not inside:  # a town that has become a street office: no table has its name
@@ -338,7 +339,7 @@ def _without_names(found: Sequence[Mention], hint: Division | None) -> Resolutio
     if guess is not None:
         return _finish(found, _chain(guess, found, {}), {})
     if hint is not None and hint.level != "prov" and not has_districts(hint) and all(m.is_zone for m in found):
-        return Resolution("resolved", lineage(hint), None, tuple(Role("zone") for _ in found), weak=True)
+        return Resolution("resolved", divisions.path(hint), None, tuple(Role("zone") for _ in found), weak=True)
     return Resolution("none", roles=tuple(Role("zone" if m.is_zone else "unknown") for m in found))
 
 
@@ -346,7 +347,7 @@ def _without_chain(found: Sequence[Mention], agree: dict[int, Rows], hint: Divis
     """Return the resolution of towns that could be anywhere."""
     if hint is not None:
         towns = [d for i in agree for d in found[i].divisions if d.level == "town" and divisions.is_within(d, hint)]
-        inside = {up.row: up for d in towns for up in lineage(d)[-2:-1]}
+        inside = {up.row: up for d in towns for up in divisions.path(d)[-2:-1]}
         if len(inside) == 1:
             return _finish(found, _chain(next(iter(inside.values())), found, {i: {} for i in agree}), agree, weak=True)
     return Resolution("none", roles=tuple(Role("zone" if m.is_zone else "unknown") for m in found))
@@ -379,7 +380,7 @@ def _finish(found: Sequence[Mention], chain: _Chain, agree: dict[int, Rows], *, 
             if extended is not None and extended.level == "town":
                 town = extended
             elif extended is not None:
-                path = lineage(extended)
+                path = divisions.path(extended)
     return Resolution("resolved", path, town, tuple(roles[i] for i in range(len(found))), weak=weak)
 
 

@@ -23,6 +23,7 @@ from addrmesh.errors import RequestError
 Level = Literal["prov", "city", "district", "town", "devzone"]
 LEVELS: tuple[Level, ...] = ("prov", "city", "district", "town", "devzone")
 """The levels of the tagger, and zones: what the statistics bureau codes like a county or town but is no division."""
+_PLACES = LEVELS[:3]
 
 
 class InvalidDate(RequestError):
@@ -55,7 +56,7 @@ class Facts(msgspec.Struct, array_like=True, frozen=True):
     extra_names: list[str]
 
 
-class Division(msgspec.Struct, frozen=True):
+class Division(msgspec.Struct, frozen=True, gc=False):
     """
     A division during one period of its code, or a town.
 
@@ -100,6 +101,8 @@ class _Table:
         self.upper = len(facts.codes)
         self.town_names = facts.town_names.split("\n")
         self.town_codes = list(accumulate(facts.town_code_steps))
+        self._divisions: dict[int, Division] = {}
+        self._paths: dict[int, tuple[Division, ...]] = {}
 
     @cached_property
     def by_name(self) -> dict[str, list[int]]:
@@ -143,15 +146,22 @@ class _Table:
         """How many rows, the last ones, have no code."""
         return self.facts.codes.count("")
 
-    def towns_named(self, name: str) -> Iterator[int]:
-        """Yield the rows of the towns of a full or short name."""
-        names, short, order = self.town_names, self.facts.town_short, self.facts.town_order
-        for place in range(bisect_left(order, name, key=names.__getitem__), len(order)):
+    @cached_property
+    def towns_by_name(self) -> list[str]:
+        """The names of the towns, sorted as `town_order` is."""
+        return list(map(self.town_names.__getitem__, self.facts.town_order))
+
+    def towns_named(self, name: str) -> list[int]:
+        """Return the rows of the towns of a full or short name."""
+        names, short, order = self.towns_by_name, self.facts.town_short, self.facts.town_order
+        found: list[int] = []
+        for place in range(bisect_left(names, name), len(names)):
+            if not names[place].startswith(name):
+                break
             town = order[place]
-            if not names[town].startswith(name):
-                return
-            if len(name) in (len(names[town]), short[town]):
-                yield self.upper + town
+            if len(name) in (len(names[place]), short[town]):
+                found.append(self.upper + town)
+        return found
 
     def periods(self, code: str) -> range:
         """Return the rows of a code above the towns."""
@@ -177,7 +187,21 @@ class _Table:
         return became + [(child, end) for child in self.below.get(row, []) if self.facts.ends[child] == end]
 
     def division(self, row: int) -> Division:
-        """Return the division of a row."""
+        """Return the division of a row, the same one every time."""
+        division = self._divisions.get(row)
+        if division is None:
+            division = self._divisions[row] = self._division(row)
+        return division
+
+    def path(self, row: int) -> tuple[Division, ...]:
+        """Return what a row lies in, from the province down to itself."""
+        path = self._paths.get(row)
+        if path is None:
+            parent = self.parent(row)
+            path = self._paths[row] = (*(self.path(parent) if parent >= 0 else ()), self.division(row))
+        return path
+
+    def _division(self, row: int) -> Division:
         facts, parent = self.facts, self.parent(row)
         above = facts.codes[parent] if parent >= 0 else None
         if row < self.upper:
@@ -227,15 +251,29 @@ def find(
     table = _table()
     rows = table.by_name.get(name, [])
     if name and level in (None, "town", "devzone"):
-        rows = [*rows, *table.towns_named(name)]
-    found = {
-        (division.code or division.row, division.name): division  # of a code's periods with this name, the last
+        rows = rows + table.towns_named(name)
+    found = [
+        division
         for division in map(table.division, rows)
         if (level is None or division.level == level)
         and (at is None or division.held(at))
         and (within is None or is_within(division, within))
-    }
-    return tuple(sorted(found.values(), key=lambda d: (not d.in_force, d.name != name, LEVELS.index(d.level), d.row)))
+    ]
+    return _in_order(name, found)
+
+
+def places(name: str) -> tuple[Division, ...]:
+    """Return the provinces, cities and districts of what `find` returns."""
+    table = _table()
+    found = map(table.division, table.by_name.get(name, ()))
+    return _in_order(name, [division for division in found if division.level in _PLACES])
+
+
+def _in_order(name: str, found: list[Division]) -> tuple[Division, ...]:
+    if len(found) > 1:
+        once = {(d.code or d.row, d.name): d for d in found}  # of a code's periods with this name, the last
+        found = sorted(once.values(), key=lambda d: (not d.in_force, d.name != name, LEVELS.index(d.level), d.row))
+    return tuple(found)
 
 
 def by_code(code: str, at: str | None = None) -> Division | None:
@@ -266,11 +304,7 @@ def children(code: str | None = None, at: str | None = None) -> tuple[Division, 
 
 def path(division: Division) -> tuple[Division, ...]:
     """Return what `division` lies in, from the province down to itself, as it was at the end of its time."""
-    table, row, rows = _table(), division.row, []
-    while row >= 0:
-        rows.append(row)
-        row = table.parent(row)
-    return tuple(map(table.division, reversed(rows)))
+    return _table().path(division.row)
 
 
 def is_within(division: Division, other: Division) -> bool:

@@ -71,7 +71,9 @@ def automaton() -> Any:
         for name in names(level):
             levels[name] = levels.get(name, 0) | 1 << bit
     result = ahocorasick.Automaton()
+    values: dict[tuple[int, int], tuple[int, int]] = {}  # names share them: a tuple for each takes 4 MB
     for name, mask in levels.items():
-        result.add_word(name, (len(name), mask))
+        value = len(name), mask
+        result.add_word(name, values.setdefault(value, value))
     result.make_automaton()
     return result

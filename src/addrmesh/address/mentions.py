@@ -8,7 +8,10 @@ two or set a border one character off, the gazetteer decides.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, wraps
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from addrmesh.address import divisions, latin, spelling
 from addrmesh.address.divisions import Division
@@ -28,6 +31,9 @@ _ZONE_KIND = re.compile(
 )
 """What follows the city in a zone's name; 杭州湾新区 is not in 杭州."""
 
+_NAMING = frozenset((*PLACES, "town", "devzone", "poi", "community"))
+"""What the tagger may take a division's name for."""
+
 _AREAS = frozenset(("九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛"))
 TOWN = re.compile(r"(?:街道|街道办事处|镇|乡|苏木|团|农场|林场|林业局|牧场)\Z")
 _STREET = re.compile(r".+(?:街道|镇|乡)\Z")
@@ -39,7 +45,7 @@ Rows = dict[int, tuple[Division, Division | None]]
 """What is in force and agrees with a name, by row, each with what the name stood for if that is no more."""
 
 
-class Mention(NamedTuple):
+class Mention(msgspec.Struct, frozen=True, gc=False):
     """A name in the text that may be a division's."""
 
     start: int
@@ -83,12 +89,6 @@ def _remembered(work_out: Callable[[Division], tuple[Division, ...]]) -> Callabl
         return found
 
     return once
-
-
-@_remembered
-def lineage(division: Division) -> tuple[Division, ...]:
-    """Return what a division lies in, from the province down to itself."""
-    return divisions.path(division)
 
 
 @_remembered
@@ -210,25 +210,26 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
     found: list[Mention] = []
     for component in components:
         kind, start, end, confidence = component
+        if kind not in _NAMING:
+            continue
         written = text[start:end].replace(" ", "")
         if kind == "devzone" and written[-1] in "区县市" and not ZONE.search(written) and len(written) <= 5:
             kind = "district"
         if kind in PLACES and found and _swallows(text, found[-1], start):
             last = found[-1]  # 青岛是市南区: what stands where 市 should is part of the name
-            found[-1] = last._replace(end=start, text=last.text + text[start - 1], divisions=())
+            found[-1] = replace(last, end=start, text=last.text + text[start - 1], divisions=())
         if kind in PLACES or kind == "town" or kind == "devzone":
             whole = end - start == len(written)
             for piece in _pieces(written, kind):
                 bounds = (start + piece.start, start + piece.end) if whole else (start, end)
                 bearing, zone = piece.divisions, piece.is_zone
-                found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, is_zone=zone))
-        elif kind in ("poi", "community"):
-            if _alone(text, start, end):
-                bearing = tuple(d for d in named(written) if d.level in PLACES and d.in_force)
-                if bearing:
-                    found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
-            elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
-                found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
+                found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, False, zone))
+        elif _alone(text, start, end):
+            bearing = tuple(d for d in divisions.places(written) if d.in_force)
+            if bearing:
+                found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
+        elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
+            found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
     found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
         found = sorted(_latin(text, found), key=lambda m: (m.start, m.end))
@@ -237,11 +238,13 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
 
 def _stuttered(text: str, mention: Mention) -> Mention:
     """Return a short name with what follows where its last character was typed twice: 茂南|南区."""
+    if text[mention.end : mention.end + 1] != mention.text[-1]:
+        return mention
     for division in mention.divisions:
         if division.level in PLACES and division.name != mention.text and division.name.startswith(mention.text):
             again = division.name[len(mention.text) - 1 :]
             if text.startswith(again, mention.end):
-                return mention._replace(end=mention.end + len(again), text=mention.text + again, divisions=())
+                return replace(mention, end=mention.end + len(again), text=mention.text + again, divisions=())
     return mention
 
 
@@ -279,12 +282,11 @@ def _alone(text: str, start: int, end: int) -> bool:
 
 def _bearing(name: str, kind: str) -> tuple[Division, ...]:
     """Return what a name may stand for where the tagger saw a division of this kind."""
-    every = named(name)
+    every = divisions.find(name)
     if kind == "devzone":  # 梁园区 is a district
-        zones = tuple(
-            d for d in every if d.level == "devzone" and any(s in name for up in lineage(d)[:-1] for s in up.short)
-        )
-        return zones or tuple(d for d in every if d.level == "district" and d.name == name)
+        zones = [d for d in every if d.level == "devzone"]
+        known = tuple(d for d in zones if any(s in name for up in divisions.path(d)[:-1] for s in up.short))
+        return known or tuple(d for d in every if d.level == "district" and d.name == name)
     town = kind == "town" and TOWN.search(name) is not None
     fitting = tuple(d for d in every if (d.level == "town") == town)
     return fitting or every
@@ -309,7 +311,7 @@ def _split(start: int, name: str, kind: str) -> list[Mention]:
         return one
     for size in range(len(name) - 2, 1, -1):
         first, rest = name[:size], name[size:]
-        upper = tuple(d for d in named(first) if d.level in PLACES)
+        upper = divisions.places(first)
         if not upper:
             continue
         whole = any(d.name == first for d in upper)
@@ -330,8 +332,8 @@ def _after_province(mention: Mention) -> list[Mention]:
         if upper and size < len(mention.text):
             border = mention.start + size
             return [
-                mention._replace(end=border, text=mention.text[:size], divisions=upper, is_zone=False),
-                mention._replace(start=border, text=mention.text[size:], type="city", is_zone=False),
+                replace(mention, end=border, text=mention.text[:size], divisions=upper, is_zone=False),
+                replace(mention, start=border, text=mention.text[size:], type="city", is_zone=False),
             ]
     return [mention]
 
@@ -354,7 +356,7 @@ def _joined(found: list[Mention]) -> list[Mention]:
                 result[-1:] = moved
                 continue
         result.append(mention)
-    if result and any(lineage(d)[0].code in OVERSEAS for d in result[0].divisions):
+    if result and any(divisions.path(d)[0].code in OVERSEAS for d in result[0].divisions):
         return _overseas(result)
     return result
 
@@ -365,14 +367,13 @@ def _moved(one: Mention, other: Mention) -> tuple[Mention, Mention] | None:
         return None
     name, border = one.text + other.text, len(one.text)
     for place in (border - 1, border + 1):
-        if 2 <= place <= len(name) - 2:
-            first, second = named(name[:place]), named(name[place:])
-            if _one_in_other(first, second):
-                middle = one.start + place
-                return (
-                    Mention(one.start, middle, name[:place], "city", one.confidence, first),
-                    Mention(middle, other.end, name[place:], other.type, other.confidence, second),
-                )
+        first, second = name[:place], name[place:]
+        if min(len(first), len(second)) >= 2 and _one_in_other(divisions.places(first), divisions.places(second)):
+            middle = one.start + place
+            return (
+                Mention(one.start, middle, first, "city", one.confidence, named(first)),
+                Mention(middle, other.end, second, other.type, other.confidence, named(second)),
+            )
     return None
 
 
@@ -391,13 +392,13 @@ def _overseas(found: list[Mention]) -> list[Mention]:
     districts = [m for m in found[1:] if m.text not in _AREAS]
     for mention in found:
         if below_city:
-            result.append(mention._replace(type="town" if mention.type == "town" else "district", divisions=()))
+            result.append(replace(mention, type="town" if mention.type == "town" else "district", divisions=()))
         elif mention.text in _AREAS:
             if not districts:
-                result.append(mention._replace(type="district", divisions=()))
+                result.append(replace(mention, type="district", divisions=()))
         else:
             result.append(mention)
-            below_city = any(d.level == "city" and lineage(d)[0].code in OVERSEAS for d in mention.divisions)
+            below_city = any(d.level == "city" and divisions.path(d)[0].code in OVERSEAS for d in mention.divisions)
     return result
 
 

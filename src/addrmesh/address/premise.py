@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from addrmesh.address.mentions import PLACES, ZONE, Mention, named
 from addrmesh.address.types import Component
 from addrmesh.address.verdict import Granularity
@@ -20,11 +23,11 @@ _NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|�
 _QUANTITY = re.compile(r"[\d.]+(?:元|块钱?|岁|公?斤|千克|克|折|年|月|天|分钟|小时|人|次|件|个|箱|包|双|套|瓶|%)\Z")
 _VAGUE = re.compile(rf"[\d{_HAN_NUMBER}]+[几多来]")
 _GONE = re.compile(r"(?:失效|作废|拆迁|搬走|停用|无效)[了)]*\Z|改[为成]\Z")
+_ALNUM = re.compile(r"[^\W_]")
 _LONE_LETTER = re.compile(r"[A-WYZa-wyz](?:座|栋|幢|楼|室|单元|区)?\Z")
 _FIGURE = re.compile(rf"[\d{_HAN_NUMBER}甲乙丙丁戊A-Za-z]")
 _HOUSE = re.compile(rf"[甲乙丙丁]?[\d{_HAN_NUMBER}]+(?:[-~之][\d{_HAN_NUMBER}]+)?(?:号|號)(?:院|大院)?\Z")
 _GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连)\Z")
-_GROUP_ENDS = frozenset("组队社连")
 _LANE = re.compile(r"\d+(?:弄|巷)\Z")
 _BESIDE = re.compile(r".*(?:对面|旁边?|附近|隔壁|后面|前面|对过|周边)\Z")
 _SECTION = re.compile(rf"(?:[\d{_HAN_NUMBER}]+|[东南西北中])段\Z")
@@ -51,14 +54,16 @@ _TAIL = re.compile(
 )
 """What belongs to the number before it."""
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
+_ROOM_END = re.compile("[户室铺档店]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_UNIT = re.compile("[里米Kk]")
 _SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
 _BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_HAN_NUMBER}]{{0,2}}(?:路|街|道|大道|大街)\Z")
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """A component below the divisions, as it is answered."""
 
     type: str
@@ -86,9 +91,10 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     has its side (桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街.
     """
     found = list(components)
-    for match in _MEASURE.finditer(text):
+    for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         found = _carved(found, *match.span(), "distance")
-    for at, component in reversed(list(enumerate(found))):
+    for at in range(len(found) - 1, -1, -1):
+        component = found[at]
         border = found[at + 1].start if at + 1 < len(found) else len(text)
         if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
             found[at] = component._replace(end=tail.end())
@@ -101,7 +107,7 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
             market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市" and not _is_county(name)
             if market or (component.type == "poi" and _BARE_ROAD.match(text[road.start : road.end])):
                 found[at : at + 2] = [road._replace(start=component.start)]
-    for match in _LOOSE_ROOM.finditer(text):
+    for match in _LOOSE_ROOM.finditer(text) if _ROOM_END.search(text) else ():
         if not any(c.start < match.end() and match.start() < c.end for c in found):
             found = sorted([*found, Component("roomno", *match.span(), _UNSURE)], key=lambda c: c.start)
     return found
@@ -125,8 +131,7 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 
 def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention]) -> tuple[list[Part], list[str]]:
     """Return the parts below the divisions, repaired, and the texts that are placeholders or nonsense."""
-    used = [(m.start, m.end) for m in mentions]
-    behind = max((end for _, end in used), default=0)
+    behind = max([m.end for m in mentions], default=0)
     found: list[Part] = []
     dropped: list[str] = []
     for kind, at, end, confidence in components:
@@ -134,48 +139,47 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         if kind in PLACES or kind == "town":
             continue
         if start < behind:
-            start = max([start, *(e for s, e in used if s <= start < e)])
+            start = max([start, *[m.end for m in mentions if m.start <= start < m.end]])
             if start >= end:
                 continue
         written = text[start:end]
-        if not any(map(str.isalnum, written)):
+        if not _ALNUM.search(written):
             continue
-        part = Part(kind, start, end, written.strip() if written.isascii() else written.replace(" ", ""), confidence)
-        if kind == "devzone" and not ZONE.search(part.text):
-            part = part._replace(type="poi")
+        said = written.strip() if written.isascii() else written.replace(" ", "")
         if kind in NUMBERS:
-            part = part._replace(text=part.text.strip("-—–~"))
-        if _NOTHING.match(part.text) or _GONE.search(part.text) or (kind in NUMBERS and not _is_number(part, text)):
+            said = said.strip("-—–~")
+        if _NOTHING.match(said) or _GONE.search(said) or (kind in NUMBERS and not _is_number(kind, said, text, start)):
             dropped.append(written)
-        else:
-            _append(found, part, text)
+            continue
+        taken_for = "poi" if kind == "devzone" and not ZONE.search(said) else kind
+        _append(found, Part(taken_for, start, end, said, confidence), text)
     return found, dropped
 
 
-def _is_number(part: Part, text: str) -> bool:
+def _is_number(kind: str, said: str, text: str, start: int) -> bool:
     """Return whether what was tagged as a number is one, and neither a placeholder nor a quantity."""
-    if part.type == "roadno" and not _FIGURE.search(part.text):
+    if kind == "roadno" and not _FIGURE.search(said):
         return False
-    if _PLACEHOLDER.match(part.text) and (part.type == "roadno" or not _LONE_LETTER.match(part.text)):
+    if _PLACEHOLDER.match(said) and (kind == "roadno" or not _LONE_LETTER.match(said)):
         return False
-    return not (_QUANTITY.match(part.text) or _VAGUE.match(text, part.start))
+    return not (_QUANTITY.match(said) or _VAGUE.match(text, start))
 
 
 def _append(found: list[Part], part: Part, text: str) -> None:
     """Add a part, read anew in the light of the one before it."""
     last = found[-1] if found else None
     touching = last is not None and last.end == part.start
-    if part.text[-1] in _GROUP_ENDS and part.type != "village_group" and _GROUP.match(part.text):
-        part = part._replace(type="village_group")
+    if part.type != "village_group" and _GROUP.match(part.text):
+        part = replace(part, type="village_group")
     if part.type == "roadno" and part.text.endswith("室"):
-        part = part._replace(type="roomno")
+        part = replace(part, type="roomno")
     if part.type in ("houseno", "roomno") and _HOUSE.match(part.text) and last and last.type == "road" and touching:
-        part = part._replace(type="roadno")
+        part = replace(part, type="roadno")
     if last and part.type in ("road", "assist") and last.type == "road" and touching and _SECTION.match(part.text):
-        found[-1] = last._replace(end=part.end, text=last.text + part.text)
+        found[-1] = replace(last, end=part.end, text=last.text + part.text)
         return
     if last and part.type in NUMBERS and last.type in NUMBERS and text[last.end : part.start] == "附":
-        found[-1] = last._replace(end=part.end, text=last.text + "附" + part.text)
+        found[-1] = replace(last, end=part.end, text=last.text + "附" + part.text)
         return
     if (
         last
@@ -185,14 +189,14 @@ def _append(found: list[Part], part: Part, text: str) -> None:
         and last.text.endswith(("地下", "负"))
     ):
         size = 2 if last.text.endswith("地下") else 1
-        part = part._replace(start=part.start - size, text=last.text[-size:] + part.text)
+        part = replace(part, start=part.start - size, text=last.text[-size:] + part.text)
         if len(last.text) == size:
             found.pop()
         else:
-            found[-1] = last._replace(end=last.end - size, text=last.text[:-size])
+            found[-1] = replace(last, end=last.end - size, text=last.text[:-size])
     if part.type == "community" and (office := _OFFICE.match(part.text)):
         size = len(office["village"])
-        found.append(part._replace(end=part.start + size, text=office["village"]))
+        found.append(replace(part, end=part.start + size, text=office["village"]))
         part = Part("poi", part.start + size, part.end, office["office"], part.confidence)
     found.append(part)
 

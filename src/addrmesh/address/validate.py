@@ -19,7 +19,7 @@ from addrmesh.address import admin, divisions, latin, premise, scope
 from addrmesh.address.admin import Resolution, Role
 from addrmesh.address.divisions import Division
 from addrmesh.address.issues import issue
-from addrmesh.address.mentions import MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts, lineage
+from addrmesh.address.mentions import MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts
 from addrmesh.address.mentions import mentions as find_mentions
 from addrmesh.address.postcode import province_of
 from addrmesh.address.premise import Part
@@ -137,7 +137,7 @@ class _Case:
         tokens = [
             t for at, end in left if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
         ]
-        self.unresolved += [*dropped, *tokens, *(p.text for p in parts if premise.is_veiled(p))]
+        self.unresolved += [*dropped, *tokens, *[p.text for p in parts if premise.is_veiled(p)]]
         if self.unresolved:
             # One name that is not known against one that is: nothing decides.
             unknown = any(
@@ -198,7 +198,7 @@ class _Case:
         chain = [*resolution.path, *([resolution.town] if resolution.town else [])]
         if resolution.town and resolution.path[-1].level == "district" and admin.under_zone(resolution.town):
             # Which district it is in is the caller's word alone.
-            self.report("ADMIN_FUNCTIONAL_ZONE", lineage(resolution.town)[-2].name, "warning", "town")
+            self.report("ADMIN_FUNCTIONAL_ZONE", divisions.path(resolution.town)[-2].name, "warning", "town")
         answered = [self._division(d, written.get(d.row)) for d in chain if d.level != "devzone"]
         inferred = [c for c in answered if c.source == "INFERRED"]
         severity: Severity = "warning" if resolution.weak else "info"
@@ -252,27 +252,31 @@ class _Case:
                 division.level, division.name, None, "INFERRED", "CONFIRMED", 1.0, division.code, None
             )
         _, mention, source = best
-        span = self.reading.canonical.span(mention.start, mention.end)
+        span, written = self._written(mention.start, mention.end)
         return ResultComponent(
-            division.level, division.name, self.reading.text[slice(*span)], source,
+            division.level, division.name, written, source,
             "CONFIRMED", round(mention.confidence, 4), division.code, span,
         )  # fmt: skip
+
+    def _written(self, start: int, end: int) -> tuple[tuple[int, int], str]:
+        """Return where a stretch of the tagged text stands in the caller's, and what is written there."""
+        span = first, last = self.reading.canonical.span(start, end)
+        return span, self.reading.text[first:last]
 
     # -- below
 
     def _structure(self, resolution: Resolution, mentions: Sequence[Mention], found: premise.Premise) -> None:
         """Report what is missing."""
         division = resolution.division
-        zone = any(m.is_zone for m in mentions)
-        if resolution.state in ("resolved", "none"):
-            missing = _missing_level(division)
+        if resolution.state in ("resolved", "none") and (missing := _missing_level(division)):
+            zone = any(m.is_zone for m in mentions)
             beyond = any(
                 r.kind == "unknown"
                 and (m.type in PLACES or (division is not None and division.code in OVERSEAS))
                 and _is_beyond(m, resolution)
                 for m, r in zip(mentions, resolution.roles, strict=True)
             )
-            if missing and not beyond and not (zone and division and division.level == "city"):
+            if not beyond and not (zone and division and division.level == "city"):
                 # In Hong Kong many leave the district out, and street and area tell it.
                 severity: Severity | None = "warning" if division and division.code == "810000" else None
                 self.report("ADMIN_MISSING", _NAMES[self.language][missing], severity, missing)
@@ -321,8 +325,7 @@ class _Case:
             self.report("POSTCODE_MISMATCH", province.name if province else "", None, None)
 
     def _part(self, part: Part) -> ResultComponent:
-        span = self.reading.canonical.span(part.start, part.end)
-        written = self.reading.text[slice(*span)]
+        span, written = self._written(part.start, part.end)
         source: Source = "INPUT" if written == part.text else "NORMALIZED"
         return ResultComponent(
             part.type, part.text, written, source, "UNCONFIRMED_BUT_PLAUSIBLE", round(part.confidence, 4), None, span
@@ -377,7 +380,7 @@ class _Case:
             "SPELL_CORRECTED" in sources,
             any(c.confirmation_level != "CONFIRMED" for c in components),
             bool(self.unresolved),
-            min((c.confidence for c in components), default=0.0),
+            min([c.confidence for c in components], default=0.0),
         )
         address = Address(
             _formatted(components), coded[-1].code if coded else None, towns[0] if towns else None,
@@ -402,8 +405,7 @@ class _Case:
 
     def _named(self, mention: Mention, kind: str) -> ResultComponent:
         known = next((d for d in mention.divisions if d.level == kind), None)
-        span = self.reading.canonical.span(mention.start, mention.end)
-        written = self.reading.text[slice(*span)]
+        span, written = self._written(mention.start, mention.end)
         return ResultComponent(
             kind, mention.text, written, "INPUT" if written == mention.text else "NORMALIZED",
             "CONFIRMED" if known else "UNCONFIRMED_BUT_PLAUSIBLE", round(mention.confidence, 4),
@@ -497,8 +499,8 @@ def _formatted(components: Iterable[ResultComponent]) -> str:
 
 
 def _candidate(division: Division) -> Candidate:
-    path = {d.level: d.name for d in lineage(division)}
+    path = {d.level: d.name for d in divisions.path(division)}
     province = path.get("prov", "")
-    city = province if lineage(division)[0].code in MUNICIPALITIES else path.get("city")
-    code = division.code or lineage(division)[0].code
+    city = province if divisions.path(division)[0].code in MUNICIPALITIES else path.get("city")
+    code = division.code or divisions.path(division)[0].code
     return Candidate(code, province, city, path.get("district"), "".join(dict.fromkeys(path.values())))

@@ -288,6 +288,14 @@ def test_what_is_in_force_comes_before_what_was_and_full_names_before_short_form
         assert keys == sorted(keys)
 
 
+def test_places_are_what_is_found_above_the_towns() -> None:
+    names = {form for division in every() for form in (division.name, *division.short)}
+    assert any(d.level == "town" for d in find("城关"))
+    assert not any(d.level == "town" for d in divisions.places("城关"))
+    for name in names:
+        assert divisions.places(name) == tuple(d for d in find(name) if d.level in ("prov", "city", "district"))
+
+
 def test_a_code_is_found_once_though_it_had_the_name_in_several_periods() -> None:
     assert [(d.code, d.valid_from) for d in find("樊城区")] == [("420606", "2010")]
     assert [(d.code, d.valid_from) for d in find("樊城区", at="2000-01-01")] == [("420606", "1995")]

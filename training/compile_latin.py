@@ -4,19 +4,21 @@ Compile how division names and their characters sound: `src/addrmesh/address/lat
     .venv/bin/pip install pypinyin
     python training/compile_latin.py
 
-Takes the names from the compiled gazetteer and the pinyin from pypinyin (MIT), so it runs after `compile_tables.py`.
+Takes the names from the compiled gazetteer and the pinyin from pypinyin (MIT), so it runs after `compile_tables.py`,
+and what addrmesh itself writes from `pinyin.bin`, so it runs after `compile_pinyin.py`: it must read its own writing.
 The package needs neither at run time. Same wheel, same gazetteer, same bytes.
 """
 
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 import msgspec
 from pypinyin import Style, lazy_pinyin, pinyin
 
-from addrmesh.address import divisions, gazetteer
+from addrmesh.address import divisions, gazetteer, romanize
 from addrmesh.address.latin import Sounds
 
 OUT = Path(divisions.__file__).with_name("latin.bin")
@@ -52,7 +54,21 @@ def spellings(stem: str) -> set[str]:
     if len(usual) != len(stem):
         return set()
     ways = [{sound, *ALSO.get(character, "").split()} for character, sound in zip(stem, usual, strict=True)]
-    return {"".join(way).replace("ü", "v") for way in product(*ways)}
+    return {"".join(way).replace("ü", "v") for way in product(*ways)} | {written(stem)}
+
+
+def written(stem: str) -> str:
+    """Return a name as `romanize` writes it, in the form of a key."""
+    return romanize.pinyin(stem).lower().replace("'", "")
+
+
+def below(code: str | None = None) -> Iterator[divisions.Division]:
+    """Yield the divisions in force, without towns and zones."""
+    for division in divisions.children(code):
+        if division.level in gazetteer.LEVELS[:3]:
+            yield division
+            if division.code:
+                yield from below(division.code)
 
 
 def stems(name: str, short: tuple[str, ...]) -> set[str]:
@@ -77,6 +93,10 @@ def main() -> None:
                     for stem in stems(division.name, division.short):
                         for key in spellings(stem):
                             keys[key].add(division.name)
+    for division in below():  # those too whose names the tagger's part of the gazetteer lacks
+        for stem in stems(division.name, division.short):
+            for key in spellings(stem):
+                keys[key].add(division.name)
     for name in gazetteer.names("town"):
         characters.update(name)
     syllables: dict[str, set[str]] = defaultdict(set)

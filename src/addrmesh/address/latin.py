@@ -35,11 +35,21 @@ class Name(NamedTuple):
     """What the word behind it, as in `Yuhang District`, allows; empty if there is none."""
 
 
-_EXONYMS = {
+OFFICIAL = {
+    "Inner Mongolia": "内蒙古自治区", "Shaanxi": "陕西省", "Harbin": "哈尔滨市", "Qiqihar": "齐齐哈尔市",
+    "Hohhot": "呼和浩特市", "Ulanqab": "乌兰察布市", "Ordos": "鄂尔多斯市", "Hulunbuir": "呼伦贝尔市",
+    "Bayannur": "巴彦淖尔市", "Xilingol": "锡林郭勒盟", "Alxa": "阿拉善盟", "Urumqi": "乌鲁木齐市",
+    "Karamay": "克拉玛依市", "Turpan": "吐鲁番市", "Hotan": "和田地区", "Aksu": "阿克苏地区", "Ili": "伊犁哈萨克自治州",
+    "Altay": "阿勒泰地区", "Bortala": "博尔塔拉蒙古自治州", "Bayingolin": "巴音郭楞蒙古自治州",
+    "Kizilsu": "克孜勒苏柯尔克孜自治州", "Lhasa": "拉萨市", "Xigaze": "日喀则市", "Qamdo": "昌都市",
+    "Nyingchi": "林芝市", "Nagqu": "那曲市", "Ngari": "阿里地区", "Garze": "甘孜藏族自治州", "Golog": "果洛藏族自治州",
+    "Deqen": "迪庆藏族自治州",
+}  # fmt: skip
+"""Divisions whose name in Latin letters is another one than their pinyin."""
+_EXONYMS = {name.lower().replace(" ", ""): meant for name, meant in OFFICIAL.items()} | {
     "hongkong": "香港特别行政区", "hongkongsar": "香港特别行政区", "macau": "澳门特别行政区", "macao": "澳门特别行政区",
-    "taiwan": "台湾省", "innermongolia": "内蒙古自治区", "tibet": "西藏自治区", "shaanxi": "陕西省", "peking": "北京市",
-    "harbin": "哈尔滨市", "urumqi": "乌鲁木齐市", "hohhot": "呼和浩特市", "lhasa": "拉萨市", "kashgar": "喀什地区",
-    "canton": "广州市", "tsingtao": "青岛市", "amoy": "厦门市",
+    "taiwan": "台湾省", "tibet": "西藏自治区", "peking": "北京市", "kashgar": "喀什地区", "canton": "广州市",
+    "tsingtao": "青岛市", "amoy": "厦门市",
 }  # fmt: skip
 _LEVELS = {
     "province": ("prov",), "sheng": ("prov",), "municipality": ("prov",), "city": ("prov", "city", "district"),

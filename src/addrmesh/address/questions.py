@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from addrmesh.address import divisions
 from addrmesh.address.normalize import Canonical, normalize_within
 from addrmesh.address.reading import Reading, read, text_of
+from addrmesh.address.romanize import romanized
 from addrmesh.address.types import Component
 from addrmesh.address.validate import validate, validate_without_engine
 from addrmesh.address.verdict import Action, DecisionRule, Fields, Options, Request, Result
@@ -87,7 +88,8 @@ class Validation(NamedTuple):
 
     def approved(self, result: Result) -> Result:
         """Return a result that somebody has approved for this text, with this request's receiver."""
-        return msgspec.structs.replace(result, receiver=self.reading.receiver)
+        result = msgspec.structs.replace(result, receiver=self.reading.receiver)
+        return romanized(result) if self.reading.request.options.romanize else result
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -186,5 +188,5 @@ def warm() -> None:
 
     divisions.warm()
     load_model()
-    validation = Validation.of(Request("北京市海淀区中关村大街27号"), 100)
+    validation = Validation.of(Request("北京市海淀区中关村大街27号", options=Options(romanize=True)), 100)
     validation.without_engine()

@@ -25,6 +25,7 @@ from addrmesh.address.postcode import province_of
 from addrmesh.address.premise import Part
 from addrmesh.address.reading import Reading
 from addrmesh.address.receiver import is_person
+from addrmesh.address.romanize import romanized
 from addrmesh.address.types import Component
 from addrmesh.address.verdict import (
     GRANULARITIES,
@@ -71,7 +72,8 @@ def validate(
         rule: The decision rule; None for the package's own.
         floor: The mildest action to give.
     """
-    return _Case(reading, components).result(rule or default_rule(), floor)
+    result = _Case(reading, components).result(rule or default_rule(), floor)
+    return romanized(result) if reading.request.options.romanize else result
 
 
 def validate_without_engine(reading: Reading, *, rule: DecisionRule | None = None) -> Result:

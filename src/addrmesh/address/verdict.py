@@ -61,6 +61,8 @@ class Options(msgspec.Struct, frozen=True):
     """What the city of a county directly under its province is: none, or the heading that shops use."""
     min_granularity: Granularity = "PREMISE"
     candidates: int = 3
+    romanize: bool = False
+    """Write the address in Latin letters too."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -101,6 +103,8 @@ class ResultComponent(msgspec.Struct, frozen=True, gc=False):
     code: str | None
     span: tuple[int, int] | None
     """Half-open, in code points of the caller's text; None when nothing there says so."""
+    text_latin: str | msgspec.UnsetType = msgspec.UNSET
+    """In pinyin and English, where asked for."""
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +116,8 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     components: list[ResultComponent]
     missing_component_types: list[str]
     unresolved_tokens: list[str]
+    formatted_address_latin: str | msgspec.UnsetType | None = msgspec.UNSET
+    """In pinyin and English, fine before coarse, where asked for; None where no honest spelling is known."""
 
 
 class Spans(msgspec.Struct, frozen=True, gc=False):

@@ -37,6 +37,7 @@ def validate(
     style: Style = "mca",
     min_granularity: MinGranularity = "PREMISE",
     language: Lang = "zh-CN",
+    romanize: Annotated[bool, typer.Option("--romanize", help="Write the address in Latin letters too.")] = False,
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
@@ -50,7 +51,7 @@ def validate(
     from addrmesh.address.questions import Validation
 
     opened = model.find_release(release)
-    options = options_of(hint, style, min_granularity, language)
+    options = options_of(hint, style, min_granularity, language, romanize=romanize)
     addresses = list(terminal.addresses(text))
     questions = []
     for number, address in enumerate(addresses, 1):
@@ -74,7 +75,7 @@ def validate(
 
 
 def options_of(
-    hint: str | None, style: AdminStyle, min_granularity: Granularity, language: Language
+    hint: str | None, style: AdminStyle, min_granularity: Granularity, language: Language, *, romanize: bool = False
 ) -> tuple[RegionHint | None, Options, Language]:
     """
     Return what the command line asks for.
@@ -86,7 +87,7 @@ def options_of(
 
     if hint is not None and by_code(hint) is None:
         raise ConfigError(f"--hint: no division has the code {hint!r}; `addrmesh divisions` lists them")
-    options = Options(admin_style=style, min_granularity=min_granularity)
+    options = Options(admin_style=style, min_granularity=min_granularity, romanize=romanize)
     return RegionHint(hint) if hint else None, options, language
 
 
@@ -99,6 +100,8 @@ def _shown(result: Result) -> str:
     verdict, address = result.verdict, result.address
     codes = "  ".join(filter(None, (address.adcode, address.town_code)))
     lines = [f"{verdict.possible_next_action}  {visible(address.formatted_address)}  {codes}".rstrip()]
+    if address.formatted_address_latin:
+        lines.append(f"  {visible(address.formatted_address_latin)}")
     if address.components:
         rows = [("type", "名称", "text", "source", "level", "confidence")]
         rows += [

@@ -169,7 +169,7 @@ class AsyncClient:
         Args:
             address: One text, or fields.
             region_hint: Code of the division that is expected; decides between those that fit equally well.
-            options: `extract_receiver`, `admin_style`, `min_granularity`, `candidates`.
+            options: `extract_receiver`, `admin_style`, `min_granularity`, `candidates`, `romanize`.
             language: Of the messages.
             client_reference: Returned as it is.
             deadline_s: From now.

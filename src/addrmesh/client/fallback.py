@@ -52,7 +52,7 @@ def _answer(body: bytes) -> ValidateReply:
         MODE, "", "", "", divisions.version(), cached=False, elapsed_ms=round((perf_counter() - began) * 1000, 3),
         truncated=False, revalidate_after=again.isoformat(timespec="seconds"),
     )  # fmt: skip
-    shown = msgspec.convert(result, ValidateResult, from_attributes=True)
+    shown = msgspec.convert(msgspec.to_builtins(result), ValidateResult)
     return ValidateReply("", shown, service, _decode_reference(body).client_reference)
 
 

@@ -87,6 +87,8 @@ class AddressComponent(Struct, frozen=True):
     code: str | None
     span: tuple[int, int] | None
     """Half-open, in code points of the caller's text; None when nothing there says so."""
+    text_latin: str | None = None
+    """In pinyin and English, where `options` asked for it with `romanize`."""
 
 
 class Address(Struct, frozen=True):
@@ -98,6 +100,8 @@ class Address(Struct, frozen=True):
     components: tuple[AddressComponent, ...]
     missing_component_types: tuple[str, ...]
     unresolved_tokens: tuple[str, ...]
+    formatted_address_latin: str | None = None
+    """In pinyin and English, fine before coarse, where asked for."""
 
 
 class Spans(Struct, frozen=True):

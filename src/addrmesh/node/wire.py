@@ -112,6 +112,13 @@ class ValidateOptions(verdict.Options, frozen=True, forbid_unknown_fields=True):
     min_granularity: Annotated[
         verdict.Granularity, Meta(description="The coarsest place that is good enough; a coarser one is FIX.")
     ] = "PREMISE"
+    romanize: Annotated[
+        bool,
+        Meta(
+            description="Write the address in Latin letters too, for couriers abroad: `formatted_address_latin` and "
+            "each component's `text_latin`. Null for Hong Kong, Macao and Taiwan, where pinyin is not what is used."
+        ),
+    ] = False
     candidates: Annotated[int, Meta(ge=0, le=20, description="How many to list when several divisions fit.")] = 3
 
 

@@ -35,6 +35,12 @@ def test_addresses_are_judged_for_people_and_as_json(addrmesh: "Command") -> Non
     assert len(json.loads(piped.stdout)["items"]) == 2
 
 
+def test_an_address_is_shown_in_latin_letters_where_asked_for(addrmesh: "Command") -> None:
+    plain, romanized = (addrmesh("validate", *more, "小寨东路88号").stdout.decode() for more in ([], ["--romanize"]))
+    assert "China" not in plain
+    assert romanized.splitlines()[1] == "  No. 88, China"  # the double knows numbers only
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

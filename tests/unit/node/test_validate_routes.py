@@ -311,6 +311,19 @@ def test_an_approved_result_is_answered_with_this_caller_s_receiver(fresh):
         assert result["receiver"]["phone"] == "13800001234"
 
 
+def test_an_approved_result_is_romanised_for_who_asks(tagging):
+    _, body, _ = post(tagging, "/v1/address:validate", {"address": ADDRESS})
+    approve(tagging, ADDRESS, result=anonymous(msgspec.convert(body["result"], Result)))
+    asked = {"address": ADDRESS, "options": {"romanize": True}}
+    shown = post(tagging, "/v1/address:validate", asked)[1]
+    assert shown["service"]["corrected"] is True
+    assert shown["result"]["address"]["formatted_address_latin"].endswith("Hangzhou, Zhejiang, China")
+    several = {"addresses": ["上海市静安区1号"], "options": asked["options"]}
+    (item,) = post(tagging, "/v1/addresses:batchValidate", several)[1]["items"]
+    assert "Jing'an District, Shanghai, China" in item["result"]["address"]["formatted_address_latin"]
+    assert b"latin" not in post(tagging, "/v1/address:validate", {"address": ADDRESS})[2]
+
+
 @pytest.mark.parametrize(
     "bad", [(("road", 0, 9),), (("road", 2, 1),), (("road", 0, 2), ("road", 1, 3)), (("x", 0, 1),)]
 )

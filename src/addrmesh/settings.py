@@ -33,6 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
 Milliseconds = Annotated[FiniteFloat, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
 
 
 class Section(BaseModel):
@@ -112,6 +113,13 @@ class Release(Section):
     """Directory of the release. Relative to the file that names it; empty means the release that comes with the package."""  # noqa: E501
 
 
+class Engine(Section):
+    """What runs the model."""
+
+    device: Annotated[str, Field(pattern=DEVICE)] = "auto"
+    """Where a release in fp16 or bf16 runs. `auto` is the first GPU, and the CPU where there is none. Other releases run on the CPU; a GPU named for one of them is an error."""  # noqa: E501
+
+
 class Store(Section):
     """The region's Redis, where corrections, keys and configuration documents live. A node serves without one too."""
 
@@ -162,6 +170,7 @@ class NodeSettings(Section):
     cache: Cache = Cache()
     limits: Limits = Limits()
     release: Release = Release()
+    engine: Engine = Engine()
     store: Store = Store()
     tls: Tls = Tls()
     keys: Keys = Keys()
@@ -309,6 +318,8 @@ def allowed(field: FieldInfo) -> str:
         for bound in ("ge", "gt", "le", "pattern", "min_length"):
             if (value := getattr(constraint, bound, None)) is not None:
                 bounds[bound] = value
+    if bounds.get("pattern") == DEVICE:
+        return "auto, cpu, cuda, or cuda: and the number of a GPU"
     if "pattern" in bounds:
         return "1 to 32 lower-case letters, digits and inner hyphens"
     if field.annotation is str:

@@ -109,6 +109,7 @@ def parse_file(
     resume: Resume = False,
     force: Force = False,
     release: ReleasePath = None,
+    device: model.Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -116,7 +117,7 @@ def parse_file(
 
     Example: addrmesh bulk parse orders.csv -o parsed.ndjson --column 收货地址 --resume
     """
-    opened = Opened(source, output, column, encoding, resume, force, release, as_json)
+    opened = Opened(source, output, column, encoding, resume, force, release, device, as_json)
     opened.work(PARSE)
 
 
@@ -133,6 +134,7 @@ def validate_file(
     resume: Resume = False,
     force: Force = False,
     release: ReleasePath = None,
+    device: model.Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -149,7 +151,7 @@ def validate_file(
         lambda record, limit: Validation.of(request_of(record.address, *options), limit),
         f"{version()} {hint} {style} {min_granularity} {language}",
     )
-    Opened(source, output, column, encoding, resume, force, release, as_json).work(task)
+    Opened(source, output, column, encoding, resume, force, release, device, as_json).work(task)
 
 
 @app.command("match")
@@ -160,6 +162,7 @@ def match_file(
     resume: Resume = False,
     force: Force = False,
     release: ReleasePath = None,
+    device: model.Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -177,7 +180,7 @@ def match_file(
         f"{version()} {MODEL_VERSION}",
         pairs=True,
     )
-    Opened(source, output, None, encoding, resume, force, release, as_json).work(task)
+    Opened(source, output, None, encoding, resume, force, release, device, as_json).work(task)
 
 
 def _parsing(record: Record, limit: int) -> "Question":
@@ -200,6 +203,7 @@ class Opened:
     resume: bool
     force: bool
     release: Path | None
+    device: str
     as_json: bool
 
     def work(self, task: Task) -> None:
@@ -220,7 +224,7 @@ class Opened:
                 started = time.monotonic()
                 summary = Summary()
                 try:
-                    with closing(model.load(opened)) as engine, _progress_bar(records, task) as show:
+                    with closing(model.load(opened, self.device)) as engine, _progress_bar(records, task) as show:
                         run(records.records(), results, engine, summary, show, task)
                 except BrokenPipeError:
                     raise

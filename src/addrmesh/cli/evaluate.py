@@ -87,6 +87,7 @@ def evaluate(
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
+    device: model.Device = "auto",
     tagset: Annotated[Tagset, typer.Option(help="mgeo leaves out the types MGeo does not know.")] = "addrmesh",
     picture: Annotated[
         Path | None, typer.Option(help="Draw which types are taken for which, as PNG or SVG; needs matplotlib.")
@@ -100,7 +101,7 @@ def evaluate(
     """
     opened = model.find_release(release)
     score, unknown, characters = Score(), 0, 0
-    with closing(model.load(opened)) as engine:
+    with closing(model.load(opened, device)) as engine:
         for labelled, spans in _answers(engine, read(file), tagset):
             score.add(len(labelled.address), labelled.spans, spans)
             characters += len(labelled.address)

@@ -18,6 +18,7 @@ def match(
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
+    device: model.Device = "auto",
 ) -> None:
     """
     Compare two addresses: an exact, a partial or no match, and what differs.
@@ -30,7 +31,7 @@ def match(
     opened = model.find_release(release)
     one, other = terminal.addresses([a, b])
     question = Matching.of(one, other, opened.manifest.limits.max_code_points)
-    with closing(model.load(opened)) as engine:
+    with closing(model.load(opened, device)) as engine:
         result = question.answer(engine.predict(question.texts) if question.texts else ())
     if as_json:
         from addrmesh.cli.document import print_document

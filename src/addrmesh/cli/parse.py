@@ -36,6 +36,7 @@ def parse(
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
+    device: model.Device = "auto",
 ) -> None:
     """
     Show the components of addresses.
@@ -50,7 +51,7 @@ def parse(
             canonicals.append(normalize_within(address, opened.manifest.limits.max_code_points))
         except RequestError as error:
             raise InvalidText(f"address {number} of {len(addresses)}: {error}") from error
-    with closing(model.load(opened)) as engine:
+    with closing(model.load(opened, device)) as engine:
         found = []
         for start in range(0, len(canonicals), CHUNK_ROWS):
             found += engine.predict([c.text for c in canonicals[start : start + CHUNK_ROWS]])

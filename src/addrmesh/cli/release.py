@@ -55,7 +55,8 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the release; its last part is the name.")],
     revision: Annotated[str | None, typer.Option(help="Tag or branch on the hub.", show_default="the hub's")] = None,
     precision: Annotated[
-        Literal["fp32", "int8"], typer.Option(help="int8 is three times as fast; fp32 is the reference.")
+        Literal["int8", "fp32", "bf16", "fp16"],
+        typer.Option(help="int8 and, as the reference, fp32 run on a CPU; bf16 and fp16 are for a GPU."),
     ] = "int8",
     decoding: Annotated[
         Literal["strict", "compatible"],
@@ -115,7 +116,7 @@ def show(
 
 
 @app.command()
-def verify(path: ReleasePath = None) -> None:
+def verify(path: ReleasePath = None, device: model.Device = "auto") -> None:
     """
     Check every file of a release, load it, and compare its answers with its probe set.
 
@@ -123,7 +124,7 @@ def verify(path: ReleasePath = None) -> None:
     """
     opened = model.find_release(path)
     pairs = opened.manifest.task in ("entity-alignment", "rerank")
-    expected, answers = (_pair_answers if pairs else _answers)(opened)
+    expected, answers = _pair_answers(opened) if pairs else _answers(opened, device)
     differing = [n for n, (want, got) in enumerate(zip(expected, answers, strict=True), 1) if want != got]
     if differing:
         numbers = ", ".join(map(str, differing[:10])) + (", …" if len(differing) > 10 else "")
@@ -138,10 +139,10 @@ def verify(path: ReleasePath = None) -> None:
     )
 
 
-def _answers(release: "Release") -> tuple[list[Any], list[Any]]:
+def _answers(release: "Release", device: str) -> tuple[list[Any], list[Any]]:
     probes = release.probes()
     texts = [normalize_within(probe.address, release.manifest.limits.max_code_points).text for probe in probes]
-    with closing(model.load(release)) as engine:
+    with closing(model.load(release, device)) as engine:
         found = engine.predict(texts)
     return [p.components for p in probes], [[(c.type, c.start, c.end) for c in answer] for answer in found]
 

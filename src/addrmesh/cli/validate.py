@@ -41,6 +41,7 @@ def validate(
     release: Annotated[
         Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
     ] = None,
+    device: model.Device = "auto",
 ) -> None:
     """
     Judge addresses: written out and completed, with codes, and ACCEPT, CONFIRM or FIX.
@@ -61,7 +62,7 @@ def validate(
             raise InvalidText(f"address {number} of {len(addresses)}: {error}") from error
     texts = [text for question in questions for text in question.texts]
     found = []
-    with closing(model.load(opened)) as engine:
+    with closing(model.load(opened, device)) as engine:
         for start in range(0, len(texts), CHUNK_ROWS):
             found += engine.predict(texts[start : start + CHUNK_ROWS])
     tagged = iter(found)

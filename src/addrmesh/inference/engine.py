@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from addrmesh.address.types import Component
-from addrmesh.errors import ReleaseError
-from addrmesh.inference.release import Release
+from addrmesh.errors import ConfigError, ReleaseError
+from addrmesh.inference.release import IN_TORCH, Release
 
 
 class Engine(Protocol):
@@ -36,19 +36,38 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(release: Release) -> Engine:
+def load_engine(release: Release, device: str = "auto") -> Engine:
     """
     Load the engine that runs the release's model family.
 
+    Args:
+        release: An opened one.
+        device: `cpu`, `cuda`, `cuda:N`, or `auto`: the first GPU where the release can use one, and the CPU elsewhere.
+
     Raises:
         ReleaseError: The family is unknown here, or the model does not fit this version of addrmesh.
+        ConfigError: The device is not here, or the release cannot use it.
+        EngineError: The device fails.
     """
-    family, task = release.manifest.family, release.manifest.task
+    family, task, precision = release.manifest.family, release.manifest.task, release.manifest.precision
+    if device.startswith("cuda") and precision not in IN_TORCH:
+        raise ConfigError(
+            f"engine.device: found {device}, but release {release.id} is in {precision}, which runs on the CPU; "
+            "say auto, or build the release with --precision bf16"
+        )
     match family, task:
         case "bilstm-bies", _:
             from addrmesh.inference.tagger import Tagger  # late: onnxruntime takes 60 ms to import
 
             return Tagger(release)
+        case "mgeo-bert", "elements-tagging" if precision in IN_TORCH:
+            try:
+                from addrmesh.inference.mgeo.torch_engine import TorchTagger
+            except ImportError as error:
+                raise ReleaseError(
+                    f"release {release.id} is in {precision} and needs torch; pip install 'addrmesh[gpu]'"
+                ) from error
+            return TorchTagger(release, device)
         case "mgeo-bert", "elements-tagging":
             from addrmesh.inference.mgeo.engine import MGeoTagger
 

@@ -19,6 +19,9 @@ MANIFEST = "manifest.json"
 BUILTIN = Path(__file__).parent.parent / "releases" / "addrmesh-small"
 """The release that comes with the package."""
 
+IN_TORCH = ("fp16", "bf16")
+"""Precisions that run in torch, on a GPU where there is one; others run in onnxruntime, on the CPU."""
+
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file of the release must be."""

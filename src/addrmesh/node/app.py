@@ -165,8 +165,8 @@ def create_app(settings: NodeSettings | None = None, *, engine: Engine | None = 
     if settings is None:
         settings = load().settings
     log.configure(region=settings.server.region, node=settings.server.name)
-    path = settings.release.path
-    return NodeApp(Node(settings, (lambda: engine) if engine is not None else lambda: load_from(path)))
+    path, device = settings.release.path, settings.engine.device
+    return NodeApp(Node(settings, (lambda: engine) if engine is not None else lambda: load_from(path, device)))
 
 
 @asynccontextmanager

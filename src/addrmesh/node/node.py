@@ -36,9 +36,9 @@ _EDGE = re.compile(rb"[a-z0-9-]{1,32}").fullmatch
 LoadEngine = Callable[[], Engine]
 
 
-def load_from(path: Path | None) -> Engine:
+def load_from(path: Path | None, device: str = "auto") -> Engine:
     """Open the release in `path`, or the built-in one, and load its model. Takes a second; run it in a thread."""
-    return load_engine(open_release(path or BUILTIN))
+    return load_engine(open_release(path or BUILTIN), device)
 
 
 class Node:

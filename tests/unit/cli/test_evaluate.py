@@ -22,7 +22,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "release").mkdir()
     opened = release(tmp_path / "release")
     monkeypatch.setattr(model, "find_release", lambda _: opened)
-    monkeypatch.setattr(model, "load", DigitsEngine)
+    monkeypatch.setattr(model, "load", lambda opened, _: DigitsEngine(opened))
     app = typer.Typer()
     app.command()(evaluate.evaluate)
     return lambda *words: CliRunner().invoke(app, list(map(str, words)))

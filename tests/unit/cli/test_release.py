@@ -48,14 +48,14 @@ def run(*arguments: object) -> Any:
 
 def test_verify_accepts_the_expected_answers(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = (Component("road", 0, 2, 0.9), Component("roadno", 2, 4, 0.8))
-    monkeypatch.setattr(model, "load", lambda _: FixedEngine(answer))
+    monkeypatch.setattr(model, "load", lambda *_: FixedEngine(answer))
     done = run("release", "verify", release)
     assert done.exit_code == 0
     assert "1 files are intact, 1 probes are answered as expected" in done.output
 
 
 def test_verify_finds_a_model_that_answers_differently(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "load", lambda _: FixedEngine((Component("road", 0, 3, 0.9),)))
+    monkeypatch.setattr(model, "load", lambda *_: FixedEngine((Component("road", 0, 3, 0.9),)))
     done = run("release", "verify", release)
     assert done.exit_code == 5
     assert "1 of 1 probes are answered differently: 1" in done.output
@@ -63,7 +63,7 @@ def test_verify_finds_a_model_that_answers_differently(release: Path, monkeypatc
 
 
 def test_verify_does_not_load_a_tampered_release(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "load", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(model, "load", lambda *_: pytest.fail("loaded"))
     (release / "probes.json").write_text("[]")
     assert isinstance(run("release", "verify", release).exception, ReleaseError)
 

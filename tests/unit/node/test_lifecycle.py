@@ -1,7 +1,8 @@
 import pytest
 
-from addrmesh.errors import NotReady
+from addrmesh.errors import ConfigError, NotReady
 from addrmesh.inference.release import Probe
+from addrmesh.node.app import create_app
 from addrmesh.node.lifecycle import Draining, Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.node import Node
 from addrmesh.settings import NodeSettings
@@ -70,6 +71,14 @@ async def test_a_node_that_cannot_load_says_so_without_details_of_the_machine():
     await node.start()
     assert isinstance(node.failed, OSError)
     assert node.lifecycle.failure == "the release cannot be loaded"
+    await node.stop()
+
+
+async def test_a_node_told_to_use_a_gpu_for_a_model_of_the_cpu_does_not_start():
+    node = create_app(NodeSettings(engine={"device": "cuda:1"})).node
+    await node.start()
+    assert isinstance(node.failed, ConfigError)
+    assert str(node.failed).startswith("engine.device: found cuda:1, but release addrmesh-small")
     await node.stop()
 
 

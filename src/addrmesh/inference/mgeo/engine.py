@@ -5,6 +5,7 @@ Texts of a run are laid one behind the other without padding (`network`), so no 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -24,15 +25,35 @@ RUN_TOKENS = 256
 Array = NDArray[np.int32] | NDArray[np.float32] | NDArray[np.int64]
 
 
+class Network(Protocol):
+    """What runs the kernels: onnxruntime here, torch in `torch_engine`."""
+
+    def run(
+        self, rows: Iterable[int], ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None
+    ) -> Iterator[tuple[list[int], list[Array]]]:
+        """Run the given rows, some at a time; yield which, and the network's outputs for them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model."""
+        ...
+
+
 class MGeoTagger:
-    """An engine for elements tagging; see `inference.engine.Engine`."""
+    """
+    An engine for elements tagging; see `inference.engine.Engine`.
+
+    Args:
+        release: Of the task elements-tagging.
+        network: Instead of the release's graph in onnxruntime.
+    """
 
     quick = False
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, network: Network | None = None) -> None:
         self.release = release
         self.tokenizer = _tokenizer(release)
-        self._network = _Network(release)
+        self._network = network or _Network(release)
         strict = release.manifest.decoding == "strict"
         self._encode = self.tokenizer.characters if strict else self.tokenizer.words
         self._decode = (Strict if strict else Compatible)(release.manifest.tags)
@@ -58,7 +79,7 @@ class MGeoTagger:
         return result
 
     def close(self) -> None:
-        """Let go of the session."""
+        """Let go of the network."""
         self._network.close()
 
 
@@ -123,7 +144,6 @@ class _Network:
     def run(
         self, rows: Iterable[int], ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None
     ) -> Iterator[tuple[list[int], list[Array]]]:
-        """Run the given rows, some at a time; yield which, and the network's outputs for them."""
         for group in _groups(sorted(rows, key=lambda row: len(ids[row])), ids):
             inputs = layout([ids[row] for row in group], types and [types[row] for row in group])
             try:

@@ -31,7 +31,10 @@ CATALOGUE: dict[str, Kind] = {
         ("info",), "重复的行政区划已合并:{}", "repeated division left out: {}", "a part stands twice"
     ),
     "ADMIN_MISSING": Kind(
-        ("error",), "缺少{},请补充", "{} is missing, please add it", "a level is absent and follows from nothing"
+        ("error", "warning"),
+        "缺少{},请补充",
+        "{} is missing, please add it",
+        "a level is absent and follows from nothing; a warning in Hong Kong, where street and area tell the district",
     ),
     "ADMIN_AMBIGUOUS": Kind(
         ("error",), "“{}”有多个可能,请选择", "several divisions fit “{}”, please choose", "the candidates are listed"

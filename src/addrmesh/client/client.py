@@ -160,6 +160,7 @@ class AsyncClient:
         region_hint: str | None = None,
         options: Mapping[str, Any] | None = None,
         language: Language = "zh-CN",
+        previous_response_id: str | None = None,
         client_reference: str | None = None,
         deadline_s: float | None = None,
     ) -> ValidateReply:
@@ -171,6 +172,7 @@ class AsyncClient:
             region_hint: Code of the division that is expected; decides between those that fit equally well.
             options: `extract_receiver`, `admin_style`, `min_granularity`, `candidates`, `romanize`.
             language: Of the messages.
+            previous_response_id: Of the answer to an earlier version of this address; feedback on any counts once.
             client_reference: Returned as it is.
             deadline_s: From now.
 
@@ -183,6 +185,7 @@ class AsyncClient:
             "region_hint": {"adcode": region_hint} if region_hint else None,
             "options": dict(options or {}),
             "language_code": language,
+            "previous_response_id": previous_response_id,
             "client_reference": client_reference,
         }
         try:
@@ -245,8 +248,7 @@ class AsyncClient:
             NoAnswer: No endpoint answered within the deadline.
         """
         body = {"response_id": response_id, "conclusion": conclusion, "correction": correction}
-        # Not raced: two nodes at once could both count it.
-        await self._call("POST", "/v1/feedback", body, _decode_recorded, deadline_s=deadline_s, hedged=False)
+        await self._call("POST", "/v1/feedback", body, _decode_recorded, deadline_s=deadline_s, once=True)
 
     async def _call(
         self,
@@ -257,11 +259,13 @@ class AsyncClient:
         *,
         deadline_s: float | None = None,
         hedged: bool = True,
+        once: bool = False,
     ) -> T:
-        """Ask anything that is safe to ask twice."""
+        """Ask. What is done `once` is not raced either: two nodes at once could both do it."""
         deadline_s = self._deadline_s if deadline_s is None else _seconds(deadline_s)
-        request = Request(token_hex(8), method, path, None if body is None else msgspec.json.encode(body), decode)
-        return await self._course.call(request, deadline_s, hedged=hedged)
+        content = None if body is None else msgspec.json.encode(body)
+        request = Request(token_hex(8), method, path, content, decode, once)
+        return await self._course.call(request, deadline_s, hedged=hedged and not once)
 
 
 _decode_parse = msgspec.json.Decoder(ParseReply).decode
@@ -318,7 +322,7 @@ def _decode_items(body: bytes, count: int) -> list[ParseResult | ClientError]:
     answers: list[ParseResult | ClientError] = []
     for item in items:
         if item.index == len(answers) and item.result is not None:
-            answers.append(item.result)
+            answers.append(msgspec.structs.replace(item.result, mode=item.mode))
         elif item.index == len(answers) and item.problem is not None:
             answers.append(ProblemError(item.problem))
     if len(answers) != count or len(items) != count:

@@ -38,6 +38,8 @@ class Request(Generic[T]):
     path: str
     body: bytes | None
     decode: Callable[[bytes], T]
+    once: bool = False
+    """Whether it does something; sent twice, it is to be done once."""
 
 
 def tls_context(verify: str | Path | None, cert: str | Path | tuple[str | Path, str | Path] | None) -> ssl.SSLContext:
@@ -98,6 +100,8 @@ class Connection:
             "X-Request-Id": request.id,
             "X-Deadline-Ms": str(min(max(round(deadline_s * 1000), 1), MAX_DEADLINE_MS)),
         }
+        if request.once:
+            headers["Idempotency-Key"] = request.id
         try:
             answer = await self._http.request(
                 request.method,

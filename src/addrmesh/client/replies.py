@@ -26,6 +26,8 @@ class ParseResult(Struct, frozen=True):
     """The components of one address, by position."""
 
     components: tuple[Component, ...]
+    mode: str = "FULL"
+    """How one of many was answered; of a single one `Service.mode` says it."""
 
 
 class Service(Struct, frozen=True):

@@ -94,6 +94,7 @@ class Client:
         region_hint: str | None = None,
         options: Mapping[str, Any] | None = None,
         language: Language = "zh-CN",
+        previous_response_id: str | None = None,
         client_reference: str | None = None,
         deadline_s: float | None = None,
     ) -> ValidateReply:
@@ -104,6 +105,7 @@ class Client:
                 region_hint=region_hint,
                 options=options,
                 language=language,
+                previous_response_id=previous_response_id,
                 client_reference=client_reference,
                 deadline_s=deadline_s,
             )

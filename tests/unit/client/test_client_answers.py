@@ -158,6 +158,9 @@ def test_a_batch_reply_must_answer_every_item_in_its_place():
     assert isinstance(result, ParseResult)
     assert isinstance(error, ProblemError)
     assert error.code == "invalid-text"
+    weaker, _ = _decode_items(reply(good | {"mode": "BUILTIN_MODEL"}, bad), 2)
+    assert isinstance(weaker, ParseResult)
+    assert (result.mode, weaker.mode) == ("FULL", "BUILTIN_MODEL")
     for items in [(good,), (bad, good), (good, bad, bad), (good, {"index": 1, "status": 200})]:
         with pytest.raises(msgspec.ValidationError):
             _decode_items(reply(*items), 2)

@@ -72,6 +72,7 @@ async def test_what_is_asked_is_what_the_service_takes():
             return httpx.Response(200, json={"response_id": "1", "result": result, "service": SERVICE})
         if request.url.path.endswith("feedback"):
             asked.append(msgspec.json.decode(request.content, type=wire.FeedbackRequest))
+            assert request.headers["idempotency-key"] == request.headers["x-request-id"]
             return httpx.Response(200, json={"recorded": True})
         asked.append(str(request.url))
         return httpx.Response(200, content=msgspec.json.encode(divisions.listing("330100")))
@@ -80,12 +81,14 @@ async def test_what_is_asked_is_what_the_service_takes():
     async with client:
         fields = {"locality": "杭州市", "address_lines": ["幸福街\ud8001号"]}
         judged = await client.validate(
-            fields, region_hint="330100", options={"admin_style": "ecommerce"}, language="en", client_reference="c"
-        )
+            fields, region_hint="330100", options={"admin_style": "ecommerce"}, language="en",
+            previous_response_id="r-0", client_reference="c",
+        )  # fmt: skip
         assert judged.result.needs_user
         assert asked[-1].address.address_lines == ["幸福街\u200b1号"]
         assert (asked[-1].region_hint.adcode, asked[-1].options.admin_style) == ("330100", "ecommerce")
         assert (asked[-1].language_code, asked[-1].client_reference) == ("en", "c")
+        assert asked[-1].previous_response_id == "r-0"
         assert (await client.match("1", fields)).result.label == "not_match"
         await client.feedback("r-1", "UNUSED")
         assert (asked[-1].response_id, asked[-1].conclusion) == ("r-1", "UNUSED")

@@ -41,7 +41,7 @@ def load(directory: Path) -> Gated:
 
 if __name__ == "__main__":
     directory, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    node_module.load_engine = lambda _: load(directory)  # type: ignore[assignment,return-value]
+    node_module.load_engine = lambda *_: load(directory)  # type: ignore[assignment,return-value]
     node_module.open_release = lambda _: None  # type: ignore[assignment,return-value]
     batching = Batching(default_deadline_ms=60_000, max_wait_ms=60_000)
     try:

@@ -10,6 +10,7 @@ httpx is, `client` and `sync` are the two faces. `fallback`, loaded only when as
 from addrmesh.client.client import AsyncClient
 from addrmesh.client.errors import Attempt, ClientError, NoAnswer, ProblemError
 from addrmesh.client.replies import (
+    BatchParseResult,
     Component,
     Divisions,
     FieldError,
@@ -26,6 +27,7 @@ from addrmesh.client.sync import Client
 __all__ = (
     "AsyncClient",
     "Attempt",
+    "BatchParseResult",
     "Client",
     "ClientError",
     "Component",

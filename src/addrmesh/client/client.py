@@ -17,11 +17,11 @@ from addrmesh.client.errors import ClientError, NoAnswer, ProblemError
 from addrmesh.client.exchange import MAX_DEADLINE_MS, Connection, Request, tls_context
 from addrmesh.client.race import Course, Line, Tasks
 from addrmesh.client.replies import (
+    BatchParseResult,
     BatchReply,
     Divisions,
     MatchReply,
     ParseReply,
-    ParseResult,
     Recorded,
     ValidateReply,
 )
@@ -119,7 +119,7 @@ class AsyncClient:
 
     async def parse_many(
         self, addresses: Sequence[str], *, tagset: Tagset = "addrmesh", deadline_s: float = BATCH_DEADLINE_S
-    ) -> list[ParseResult | ClientError]:
+    ) -> list[BatchParseResult | ClientError]:
         """
         Find the components of many addresses, in their order; what went wrong with one stands in its place.
 
@@ -132,10 +132,10 @@ class AsyncClient:
         _seconds(deadline_s)
         slots = asyncio.Semaphore(BATCHES_AT_ONCE)
 
-        async def batch(texts: list[str]) -> list[ParseResult | ClientError]:
+        async def batch(texts: list[str]) -> list[BatchParseResult | ClientError]:
             body = {"addresses": texts, "options": {"tagset": tagset}}
 
-            def decode(reply: bytes) -> list[ParseResult | ClientError]:
+            def decode(reply: bytes) -> list[BatchParseResult | ClientError]:
                 return _decode_items(reply, len(texts))
 
             try:
@@ -316,13 +316,13 @@ def _sendable_field(value: Any) -> Any:
     return [_sendable_field(line) for line in value] if isinstance(value, list | tuple) else value
 
 
-def _decode_items(body: bytes, count: int) -> list[ParseResult | ClientError]:
+def _decode_items(body: bytes, count: int) -> list[BatchParseResult | ClientError]:
     """Read a batch reply; one that does not answer every item in its place is no reply."""
     items = _decode_batch(body).items
-    answers: list[ParseResult | ClientError] = []
+    answers: list[BatchParseResult | ClientError] = []
     for item in items:
         if item.index == len(answers) and item.result is not None:
-            answers.append(msgspec.structs.replace(item.result, mode=item.mode))
+            answers.append(BatchParseResult(item.result.components, item.mode))
         elif item.index == len(answers) and item.problem is not None:
             answers.append(ProblemError(item.problem))
     if len(answers) != count or len(items) != count:

@@ -26,8 +26,13 @@ class ParseResult(Struct, frozen=True):
     """The components of one address, by position."""
 
     components: tuple[Component, ...]
+
+
+class BatchParseResult(ParseResult, frozen=True):
+    """The components of one address of a batch."""
+
     mode: str = "FULL"
-    """How one of many was answered; of a single one `Service.mode` says it."""
+    """As in `Service`: in a batch, each address has its own."""
 
 
 class Service(Struct, frozen=True):

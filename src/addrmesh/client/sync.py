@@ -19,7 +19,7 @@ from addrmesh.client.client import (
     Tagset,
 )
 from addrmesh.client.errors import ClientError
-from addrmesh.client.replies import Divisions, MatchReply, ParseReply, ParseResult, ValidateReply
+from addrmesh.client.replies import BatchParseResult, Divisions, MatchReply, ParseReply, ValidateReply
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Client:
 
     def parse_many(
         self, addresses: Sequence[str], *, tagset: Tagset = "addrmesh", deadline_s: float = BATCH_DEADLINE_S
-    ) -> list[ParseResult | ClientError]:
+    ) -> list[BatchParseResult | ClientError]:
         """Find the components of many addresses, in their order; see `AsyncClient.parse_many`."""
         return self._run(self._core.parse_many(addresses, tagset=tagset, deadline_s=deadline_s))
 

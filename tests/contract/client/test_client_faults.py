@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from faulty import Faulty, batch_of_one, black_hole, cut, faulty, garbage, hang, overloaded
 
-from addrmesh.client import AsyncClient, Client, ClientError, NoAnswer, ParseResult, ProblemError
+from addrmesh.client import AsyncClient, BatchParseResult, Client, ClientError, NoAnswer, ParseResult, ProblemError
 from support.engines import digits
 from support.waiting import until
 
@@ -45,7 +45,7 @@ async def test_the_other_region_answers_when_packets_to_the_nearest_are_dropped(
 async def test_a_batch_goes_to_the_other_region_when_the_nearest_takes_no_connections():
     async with black_hole() as eu, faulty("cn") as cn, AsyncClient([eu, cn.url]) as client:
         cn.behave = batch_of_one
-        assert await client.parse_many(["路"]) == [ParseResult(())]
+        assert await client.parse_many(["路"]) == [BatchParseResult(())]
         assert len(cn.requests) == 1
 
 

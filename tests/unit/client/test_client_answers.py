@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import addrmesh.client
-from addrmesh.client import AsyncClient, Client, ClientError, NoAnswer, ParseReply, ParseResult, ProblemError
+from addrmesh.client import AsyncClient, BatchParseResult, Client, ClientError, NoAnswer, ParseReply, ProblemError
 from addrmesh.client.client import _decode_items
 from addrmesh.client.exchange import Connection, Request, tls_context
 from addrmesh.client.outcome import judge
@@ -155,11 +155,11 @@ def test_a_batch_reply_must_answer_every_item_in_its_place():
         return msgspec.json.encode({"response_id": "1", "service": SERVICE, "items": items})
 
     result, error = _decode_items(reply(good, bad), 2)
-    assert isinstance(result, ParseResult)
+    assert isinstance(result, BatchParseResult)
     assert isinstance(error, ProblemError)
     assert error.code == "invalid-text"
     weaker, _ = _decode_items(reply(good | {"mode": "BUILTIN_MODEL"}, bad), 2)
-    assert isinstance(weaker, ParseResult)
+    assert isinstance(weaker, BatchParseResult)
     assert (result.mode, weaker.mode) == ("FULL", "BUILTIN_MODEL")
     for items in [(good,), (bad, good), (good, bad, bad), (good, {"index": 1, "status": 200})]:
         with pytest.raises(msgspec.ValidationError):

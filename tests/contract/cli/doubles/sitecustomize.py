@@ -57,7 +57,7 @@ if "addrmesh" in "".join(sys.orig_argv):
     from addrmesh.cli import model
 
     model.find_release = lambda _path: release
-    model.load = lambda _release: DigitsEngine()
+    model.load = lambda _release, _device: DigitsEngine()
     sys.modules["addrmesh.node.server"] = node = types.ModuleType("addrmesh.node.server")
     node.serve = serve
     import addrmesh.node

@@ -301,9 +301,17 @@ def apply_overlay(rows: list[Row], towns: dict[str, str], town_parents: dict[str
     return overlay[-1]["date"]
 
 
+SHORT = {
+    "陵水黎族自治县": "陵水", "融水苗族自治县": "融水", "彭水苗族土家族自治县": "彭水", "长白朝鲜族自治县": "长白",
+    "鄂伦春自治旗": "鄂伦春", "鄂温克族自治旗": "鄂温克", "清新区": "清新", "北林区": "北林", "碑林区": "碑林",
+    "新林区": "新林", "金林区": "金林",
+}  # fmt: skip
+"""Where the generic suffix would take some of the name along, such as 水族 from 陵水黎族."""
+
+
 def forms(level: str, name: str) -> list[str]:
     """Return the short forms of a name, longest first: 恩施土家族苗族自治州 is 恩施州 and 恩施."""
-    short = short_form(level, name) if level in SUFFIXES else None
+    short = SHORT.get(name) or (short_form(level, name) if level in SUFFIXES else None)
     found = [short] if short else []
     if short and "自治" in name and level in ("city", "district"):
         found.insert(0, short + name[-1])

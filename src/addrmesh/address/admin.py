@@ -216,7 +216,8 @@ def _chain(target: Division, found: Sequence[Mention], agree: dict[int, Rows]) -
             direct += former is None
             full += text == (former or path[place]).name
         elif not rows or text[-1] == "区" or found[i].divisions[-1].level == "town":
-            here = _town(target, found[i])
+            named = any((target, None) == some.get(target.row) for some in agree.values())
+            here = _town(target, found[i], named=named)
             if here is not None and (town is None or here.row == town.row):
                 town = here
                 sides[i] = (_TOWN_PLACE, None)
@@ -226,13 +227,15 @@ def _chain(target: Division, found: Sequence[Mention], agree: dict[int, Rows]) -
     return _Chain(target, path, town, sides, votes, direct, full, said_as)
 
 
-def _town(target: Division, mention: Mention) -> Division | None:
-    """Return the town of a division that a name means."""
+def _town(target: Division, mention: Mention, *, named: bool) -> Division | None:
+    """Return the town of a division, itself `named` or not, that a name means."""
     if target.code is not None:
         for division in mention.divisions:
             if division.parent == target.code and division.level == "town":
                 return division
-    return town_in(target, mention.text) or _as_town(target, mention) or _zone_town(target, mention)
+    return (
+        town_in(target, mention.text) or _as_town(target, mention) or (_zone_town(target, mention) if named else None)
+    )
 
 
 def _as_town(target: Division, mention: Mention) -> Division | None:
@@ -372,6 +375,8 @@ def _finish(found: Sequence[Mention], chain: _Chain, agree: dict[int, Rows], *, 
             vague = mention.divisions[0].level == "town" and len({d.parent for d in mention.divisions}) > 3
             if meant is not None:  # 巴州 in 新疆: the other 巴州 is far away
                 roles[i] = Role("alias", meant)
+            elif town is None and (office := _misheard(mention, path)):
+                roles[i], town = Role("corrected", office), office
             else:
                 roles[i] = Role("unknown" if vague else "against")
         else:
@@ -382,6 +387,14 @@ def _finish(found: Sequence[Mention], chain: _Chain, agree: dict[int, Rows], *, 
             elif extended is not None:
                 path = divisions.path(extended)
     return Resolution("resolved", path, town, tuple(roles[i] for i in range(len(found))), weak=weak)
+
+
+def _misheard(mention: Mention, path: Sequence[Division]) -> Division | None:
+    """Return the one town of a district that sounds like a name which only towns elsewhere bear: 盘安镇, 磐安镇."""
+    if mention.type != "town" or path[-1].level != "district":
+        return None
+    alike = [d for d in below(path[-1]) if d.level == "town" and spelling.sounds_like(mention.text, d.name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _written(name: str, division: Division) -> Kind:

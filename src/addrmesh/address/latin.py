@@ -61,16 +61,19 @@ _HAN_LEVELS = "省市区县州盟旗"
 _ROAD = {
     "road", "rd", "street", "st", "avenue", "ave", "lane", "ln", "boulevard", "blvd", "highway", "alley", "lu", "jie",
     "dajie", "dadao", "xiang", "nong", "hutong", "plaza", "mansion", "building", "tower", "garden", "gardens", "hotel",
-    "center", "centre", "square", "university", "school", "hospital", "station", "park", "mall",
+    "center", "centre", "square", "university", "school", "hospital", "station", "park", "mall", "huayuan", "jiayuan",
+    "xiaoqu", "gongyu", "dasha", "guangchang", "donglu", "xilu", "nanlu", "beilu", "zhonglu",
 }  # fmt: skip
 _BESIDE = {
     "east", "west", "north", "south", "middle", "central", "first", "second", "third", "new", "dong", "xi", "nan",
     "bei", "zhong", "financial", "international",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-zÀ-ÿ]+(?:['’`][A-Za-z]+)*")
+_WORDS = re.compile(r"[A-Za-z]{2} [A-Za-z]{2}")
 _CAPITAL = r"[A-Z][\w'’]*"
 _NUMBER = r"[A-Za-z]?\d+(?:-\d+)*[A-Za-z]?"
 _STREETS = "Road|Rd|Street|St|Avenue|Ave|Lane|Ln|Boulevard|Blvd|Highway|Alley"
+_PINYIN_STREETS = "(?:dong|xi|nan|bei|zhong)?lu|(?:da)?jie|dadao|xiang|nong|hutong"
 _PLACES = "Plaza|Mansion|Gardens?|Square|Cent(?:er|re)|Hotel|University|School|Hospital|Park|Mall"
 _PARTS = tuple(
     (kind, re.compile(pattern))
@@ -78,11 +81,12 @@ _PARTS = tuple(
         ("roomno", rf"(?i:\b(?:room|rm|unit|flat|apt|apartment|suite|ste)\b\.? *#? *)(?P<a>{_NUMBER})"),
         ("houseno", rf"(?i:\b(?:building|bldg|tower|block|blk)\b\.? *#? *)(?P<a>{_NUMBER}|[A-Z]\b)"),
         ("floorno", r"(?i:(?P<a>\b\d+(?:st|nd|rd|th)? *(?:/ *F|F|floor)\b|\b(?:floor|fl)\.? *\d+))"),
-        ("road", r"(?i:(?P<a>(?:[a-z'’]+ ){1,3}(?:lu|jie|dajie|dadao|xiang|nong|hutong)\b))"),
+        ("road", rf"(?i:(?P<a>(?:[a-z'’]+ ){{1,3}}(?:{_PINYIN_STREETS})\b))"),
+        ("poi", r"(?i:(?P<a>(?:[a-z'’]+ ){1,3}(?:huayuan|jiayuan|xiaoqu|gongyu|dasha|guangchang)\b))"),
         ("road", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_STREETS})\b)"),
         ("poi", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_PLACES})\b)"),
         ("roadno", r"(?P<a>\b\d+(?:-\d+)? *(?i:hao)\b)"),
-        ("roadno", rf"(?i:\b(?:{_STREETS}|lu|jie|dajie|dadao|xiang)\b\.? +(?:no\.? *)?)(?P<a>\d{{1,4}}[A-Za-z]?\b)"),
+        ("roadno", rf"(?i:\b(?:{_STREETS}|{_PINYIN_STREETS})\b\.? +(?:no\.? *)?)(?P<a>\d{{1,4}}[A-Za-z]?\b)"),
         ("roadno", r"(?:\b(?i:no)\.? *|(?:^|[ ,]))(?P<a>\d{1,4}[A-Za-z]?)(?=,? *(?:[A-Z]))"),
     )
 )  # fmt: skip
@@ -154,18 +158,24 @@ def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name |
             continue
         following = [w for *_, w in words[last + 1 : last + 4]] if last + 1 < len(words) else []
         gap = text[words[last][1] : words[last + 1][0]] if following else ","
+        street = bool(following) and following[0] in _ROAD and following[1:2] not in (["county"], ["xian"])
         if following and not gap.strip(" -"):
-            if following[0] in _ROAD or (following[0] in _BESIDE and len(following) > 1 and following[1] in _ROAD):
+            if street or (following[0] in _BESIDE and len(following) > 1 and following[1] in _ROAD):
                 return None, last + 2
             for words_used in (2, 1):
                 word = "".join(following[:words_used])
                 if word in _LEVELS and len(following) >= words_used:
                     end = last + words_used
                     return Name(words[at][0], words[end][1], meant, _LEVELS[word]), end + 1
-        if last + 1 < len(words) and following[0] in _ROAD and not gap.strip():
+        if street and not gap.strip():
             return None, last + 2
         return Name(words[at][0], words[last][1], meant, ()), last + 1
     return None, at + 1
+
+
+def streets(text: str) -> list[Component]:
+    """Return the roads and buildings in Latin letters between Chinese characters."""
+    return [c for c in parts(text) if c.type in ("road", "poi")] if _WORDS.search(text) else []
 
 
 def parts(text: str) -> list[Component]:

@@ -38,6 +38,17 @@ _AREAS = frozenset(("九龙", "新界", "港岛", "香港岛", "澳门半岛", "
 TOWN = re.compile(r"(?:街道|街道办事处|镇|乡|苏木|团|农场|林场|林业局|牧场)\Z")
 _STREET = re.compile(r".+(?:街道|镇|乡)\Z")
 _LETTER = re.compile(r"[A-Za-z]")
+_PROVINCES = {
+    "京": "北京市", "津": "天津市", "冀": "河北省", "晋": "山西省", "蒙": "内蒙古自治区", "辽": "辽宁省",
+    "吉": "吉林省", "黑": "黑龙江省", "沪": "上海市", "申": "上海市", "苏": "江苏省", "浙": "浙江省", "皖": "安徽省",
+    "闽": "福建省", "赣": "江西省", "鲁": "山东省", "豫": "河南省", "鄂": "湖北省", "湘": "湖南省", "粤": "广东省",
+    "桂": "广西壮族自治区", "琼": "海南省", "渝": "重庆市", "川": "四川省", "蜀": "四川省", "贵": "贵州省",
+    "黔": "贵州省", "云": "云南省", "滇": "云南省", "藏": "西藏自治区", "陕": "陕西省", "秦": "陕西省",
+    "甘": "甘肃省", "陇": "甘肃省", "青": "青海省", "宁": "宁夏回族自治区", "新": "新疆维吾尔自治区",
+}  # fmt: skip
+"""The character that stands for a province, as on number plates."""
+_CORPS = re.compile(r"第?[〇一二三四五六七八九十百\d]+团\Z")
+_SIDES = frozenset(("东区", "西区", "南区", "北区", "中区"))
 HAN_DIGITS = str.maketrans("0123456789", "〇一二三四五六七八九")
 
 
@@ -208,11 +219,15 @@ def has_districts(division: Division) -> bool:
 def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
     """Return the names in a tagged text that may be divisions, by position."""
     found: list[Mention] = []
+    inside = False
     for component in components:
         kind, start, end, confidence = component
         if kind not in _NAMING:
+            inside = inside or kind == "road"
             continue
         written = text[start:end].replace(" ", "")
+        if kind == "poi" and found and found[-1].end == start and _CORPS.match(written):
+            kind = "town"
         if kind == "devzone" and written[-1] in "区县市" and not ZONE.search(written) and len(written) <= 5:
             kind = "district"
         if kind in PLACES and found and _swallows(text, found[-1], start):
@@ -224,16 +239,32 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
                 bounds = (start + piece.start, start + piece.end) if whole else (start, end)
                 bearing, zone = piece.divisions, piece.is_zone
                 found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, False, zone))
-        elif _alone(text, start, end):
-            bearing = tuple(d for d in divisions.places(written) if d.in_force)
-            if bearing:
+        elif _alone(text, start, end) and not (inside and written in _SIDES):
+            bearing = divisions.places(written)
+            if bearing and bearing[0].in_force:
                 found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
         elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
             found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
+        inside = inside or kind in ("town", "community")
+    if found and text[0] in _PROVINCES:
+        found = _after_letter(text, found)
     found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
         found = sorted(_latin(text, found), key=lambda m: (m.start, m.end))
     return found
+
+
+def _after_letter(text: str, found: list[Mention]) -> list[Mention]:
+    """Return the mentions with the province that one character in front of them stands for: 皖 黄山, 鄂恩施."""
+    first, *others = found
+    (province,) = (d for d in named(_PROVINCES[text[0]]) if d.in_force and d.level == "prov")
+    if first.start == 0 and not first.divisions and text.startswith(first.text):
+        first = replace(first, start=1, text=first.text[1:], divisions=named(first.text[1:]))
+    elif not 0 < first.start <= 3 or any(map(str.isalnum, text[1 : first.start])):
+        return found
+    if not any(divisions.is_within(d, province) for d in first.divisions if d.level in PLACES):
+        return found
+    return [Mention(0, 1, text[0], "prov", first.confidence, (province,)), first, *others]
 
 
 def _stuttered(text: str, mention: Mention) -> Mention:
@@ -317,12 +348,17 @@ def _split(start: int, name: str, kind: str) -> list[Mention]:
         whole = any(d.name == first for d in upper)
         if bearing and not (whole and _STREET.match(rest)):
             continue  # 北京市双河农场 is one name, 济源市沁园街道 two
-        if TOWN.match(rest) or not (whole or kind == "prov" or named(rest)):
+        if TOWN.match(rest) or not (whole or kind == "prov" or named(rest) or _shortens(rest, upper)):
             continue
         level = upper[0].level
         following = _split(start + size, rest, "city" if level == "prov" and kind == "prov" else kind)
         return [Mention(start, start + size, first, level, 0.0, upper), *following]
     return one if bearing or kind != "prov" else _after_province(one[0])
+
+
+def _shortens(name: str, upper: Iterable[Division]) -> bool:
+    """Return whether a name leaves out part of what lies in one of some divisions: 锡盟 in 内蒙."""
+    return any(spelling.abbreviates(name, d.name) for division in upper for d in below(division))
 
 
 def _after_province(mention: Mention) -> list[Mention]:

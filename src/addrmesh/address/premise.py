@@ -7,6 +7,7 @@ something to be a number of, a building needs a name, and a placeholder is no nu
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -50,13 +51,19 @@ INSIDE = ("houseno", "cellno", "floorno", "roomno")
 
 
 _TAIL = re.compile(
-    rf"之[\d{_HAN_NUMBER}]+|[甲乙丙丁](?![{_HAN_LETTER}])|(?:店面|铺面|商铺|门面|档口|[铺档户室])(?![{_HAN_LETTER}])"
+    rf"之[\d{_HAN_NUMBER}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN_LETTER}])"
+    rf"|(?:店面|铺面|商铺|门面|档口|[铺档户室])(?![{_HAN_LETTER}])"
 )
 """What belongs to the number before it."""
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
 _ROOM_END = re.compile("[户室铺档店]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_HIGHWAY = re.compile("(?:[国省县乡]道|高速|公路)\\Z")
+_POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米)处?\Z")
 _UNIT = re.compile("[里米Kk]")
+_STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
+_GATE = re.compile(r"\d+号门\Z")
+_BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
 _SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
@@ -83,6 +90,14 @@ class Premise(NamedTuple):
     """Whether it only says what the place is near, or names a building in a way that few are named."""
 
 
+def with_streets(components: Sequence[Component], streets: Sequence[Component]) -> Sequence[Component]:
+    """Return the components with some that are known better, in place of what they overlap."""
+    if not streets:
+        return components
+    rest = [c for c in components if not any(c.start < s.end and s.start < c.end for s in streets)]
+    return sorted([*rest, *streets], key=lambda c: c.start)
+
+
 def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     """
     Return the components with borders set where the tagger, trained on tidier texts, leaves out or cuts.
@@ -98,19 +113,31 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
         border = found[at + 1].start if at + 1 < len(found) else len(text)
         if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
             found[at] = component._replace(end=tail.end())
+        elif _GATE.match(text[component.start : component.end]) and text.startswith("面", component.end):
+            found[at] = Component("roomno", component.start, component.end + 1, component.confidence)
         elif component.type == "road" and _SIDE.match(text, component.end):
             end = component.end + 1
             behind = [c._replace(start=max(c.start, end)) for c in found[at + 1 :] if c.end > end]
             found[at:] = [component._replace(end=end), *behind]
+        elif component.type in NUMBERS and border == component.end and _STALL.match(text, border, _end(found, at + 1)):
+            found[at : at + 2] = [Component("roomno", component.start, found[at + 1].end, component.confidence)]
         elif at + 1 < len(found) and border == component.end and (road := found[at + 1]).type == "road":
             name = text[component.start : component.end]
             market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市" and not _is_county(name)
             if market or (component.type == "poi" and _BARE_ROAD.match(text[road.start : road.end])):
                 found[at : at + 2] = [road._replace(start=component.start)]
-    for match in _LOOSE_ROOM.finditer(text) if _ROOM_END.search(text) else ():
-        if not any(c.start < match.end() and match.start() < c.end for c in found):
-            found = sorted([*found, Component("roomno", *match.span(), _UNSURE)], key=lambda c: c.start)
+    loose = [("roomno", _LOOSE_ROOM)] if _ROOM_END.search(text) else []
+    if "部队" in text:
+        loose.append(("poi", _BARRACKS))
+    for kind, pattern in loose:
+        for match in pattern.finditer(text):
+            if not any(c.start < match.end() and match.start() < c.end for c in found):
+                found = sorted([*found, Component(kind, *match.span(), _UNSURE)], key=lambda c: c.start)
     return found
+
+
+def _end(components: Sequence[Component], at: int) -> int:
+    return components[at].end if at < len(components) else 0
 
 
 def _is_county(name: str) -> bool:
@@ -178,8 +205,9 @@ def _append(found: list[Part], part: Part, text: str) -> None:
     if last and part.type in ("road", "assist") and last.type == "road" and touching and _SECTION.match(part.text):
         found[-1] = replace(last, end=part.end, text=last.text + part.text)
         return
-    if last and part.type in NUMBERS and last.type in NUMBERS and text[last.end : part.start] == "附":
-        found[-1] = replace(last, end=part.end, text=last.text + "附" + part.text)
+    between = text[last.end : part.start] if last else ""
+    if last and part.type in NUMBERS and last.type in NUMBERS and between in ("附", "增"):
+        found[-1] = replace(last, end=part.end, text=last.text + between + part.text)
         return
     if (
         last
@@ -229,6 +257,16 @@ def is_veiled(part: Part) -> bool:
     return part.type not in NUMBERS and _VEILED.match(part.text) is not None
 
 
+def _at_post(road: Part, distance: Part) -> bool:
+    """Return whether two parts are a highway and a kilometre post on it; what is named behind them stands there."""
+    return (
+        road.type == "road"
+        and distance.type == "distance"
+        and _HIGHWAY.search(road.text) is not None
+        and _POST.match(distance.text) is not None
+    )
+
+
 def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -> Premise:
     """
     Return how precise the parts make an address.
@@ -239,13 +277,16 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
         latin: Whether buildings may be named in Latin letters.
     """
     kinds = {part.type for part in found}
-    road = "road" in kinds
+    road = any(part.type == "road" and not _LANE.match(part.text) for part in found)
     village = "community" in kinds or "village_group" in kinds
     building = any(is_building(part) or (latin and part.type == "poi") for part in found)
     boxed = any(_BOX.search(part.text) for part in found)
     lane = any(part.type == "road" and _LANE.match(part.text) for part in found)
     number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
     inside = not kinds.isdisjoint(INSIDE)
+    posted = any(is_building(p) and len(p.text) > 3 for p in found) and any(
+        _at_post(one, other) for one, other in pairwise(found)
+    )
     beside = not kinds.isdisjoint(("assist", "distance"))
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯
@@ -253,7 +294,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
         number or building or "village_group" in kinds or any(not p.text.endswith(("村", "社区")) for p in hamlets)
     )
     if on_road or in_village or building:
-        nearby = beside and not number and "village_group" not in kinds
+        nearby = beside and not number and not posted and "village_group" not in kinds
         if nearby and (not building or "distance" in kinds):
             return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
         odd = (

@@ -79,7 +79,9 @@ def _converted(text: str) -> tuple[bool, bool]:
 
 
 _SPACED = re.compile(r"(?<!\S)(?:\S ){3,}\S(?!\S)")
-_GAP = re.compile(r"(?<=\d) +(?=[号幢栋座单楼层室弄])|(?<=[0-9一-鿿]) (?=[号幢栋]\b)")
+_GAP = re.compile(
+    r"(?<=\d) +(?=[号幢栋座单楼层室弄])|(?<=[0-9一-鿿]) (?=[号幢栋]\b)|(?<=[一-鿿]) (?=[省市区镇乡](?: |$))"
+)
 
 
 _LOOSE = " ,;:。、!?"

@@ -38,9 +38,12 @@ _GIVEN = rf"(?:[{_HAN}]{{1,2}}|[*xX某]{{1,3}})"
 _PERSON = re.compile(
     rf"(?:(?:{_DOUBLE})[{_HAN}*]{{1,2}}|[{_SURNAMES}](?:{_GIVEN})?(?:{_TITLE})|[{_SURNAMES}]{_GIVEN})\Z"
 )
-_TITLED = re.compile(rf"(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE})\Z|[{_HAN}](?:先生|女士|小姐|太太)\Z")
+_TITLED = re.compile(
+    rf"(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE})\Z|[{_HAN}](?:先生|女士|小姐|太太)\Z|老[{_SURNAMES}]家?\Z"
+)
 _SIGNED = re.compile(
-    rf"(?<=[\d号室楼栋幢层座元户 ,;])\(?(?P<v>(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE}))[收 )]*\Z"
+    rf"(?<=[\d号室楼栋幢层座元户 ,;])\(?(?P<v>(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE}|(?= (?:{_TITLE}))))"
+    rf"(?: (?:{_TITLE}))?[收 )]*\Z"
 )
 _PLACE_END = frozenset("省市区县镇乡村路街巷道弄号室楼栋幢层座元苑园城府庄厦店场校院站组队屯里湾坊")
 _LATIN_PERSON = re.compile(r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){1,2}\Z")
@@ -71,13 +74,15 @@ _LABEL = re.compile(
     rf"|{_ADDRESS}(?:(?:[改变换][成为到]|[是为])[::]?|[\d写]?[::])|(?<!\S)(?:{_ADDRESS}|省份|城市|区县|街道)(?=\s)"
     r"|(?:(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?)[::]"
 )
-_REMARK = re.compile(r"(?:买家)?(?:备注|留言|说明)[::][^,;。]*")
+_REMARK = re.compile(
+    r"[(\[【](?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^)\]】]*[)\]】]|(?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^,;。]*"
+)
 _CODE = re.compile(
     r"(?:(?:订单|运单|快递|物流|工单|流水|单|客户|会员|取件|门禁|大门|开门)(?:单号|编号|代码|密码|号码?|码)"
-    r"|编号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx])[::]? *"
+    r"|编号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx]|(?:订单|运单)(?=[#::]))[::]? *"
     r"#?[A-Za-z\d][A-Za-z\d-]*[#*]?"
 )
-_CODE_CHARACTERS = frozenset("号码信QqVv")
+_CODE_CHARACTERS = frozenset("号码信QqVv单")
 _HOURS = re.compile(
     r"(?:(?:周|星期)[一二三四五六日天](?:[至到~-](?:周|星期)?[一二三四五六日天])?)? *"
     r"\d{1,2}:\d\d(?:[至到~-]+\d{1,2}:\d\d)?(?:[后前]?送货?)?"
@@ -87,7 +92,7 @@ _CUT_OFF = re.compile(rf"[(\[【][{_HAN}]{{0,2}}\Z")
 _MARKUP = re.compile(r"<script.*?</script>|</?[A-Za-z][^>]*>|&[a-z]{2,6};|https?://\S+", re.DOTALL)
 _PICTURES = re.compile("[←-⇿☀-➿⬀-⯿️\U0001f000-\U0001faff]+")
 _HEADING = re.compile(
-    r"(?:(?<=[省区 ])|^)(?:自治区|省)直辖县级?行政(?:区划|单位)|直辖县级行政(?:区划|单位)|市辖区|(?<!\S)县(?!\S)"
+    r"(?:(?<=[省区 ,;/|-])|^)(?:自治区|省)直辖县级?行政(?:区划|单位)|直辖县级行政(?:区划|单位)|市辖区|(?<!\S)县(?!\S)"
     rf"|(?<=新疆)(?:生产建设)?兵团第[一二三四五六七八九十\d]+师|(?<=新疆)生产建设兵团(?:第?[一二三四五六七八九十\d]+师(?!头))?"
     rf"|(?:(?<=北京市)|(?<=天津市)|(?<=上海市)|(?<=重庆市))县(?=[{_HAN}]{{1,12}}县)"
 )
@@ -100,7 +105,7 @@ _NOTE = re.compile(
     r"|到了(?:再|先|给|请|打|叫|电|联)|到店|自取|自提|代收|代签|签收|谢谢|感谢|辛苦了|轻拿|轻放|易碎|勿压|加急|急件|\A急+\Z|急急"
     rf"|发(?:{_CARRIER}|货)|备注|工作日|双休|周末|节假日|周[一二三四五六日][至到~]|\d+(?:点(?!\d)|:\d\d)|上午|下午|晚上|中午|白天|随时"
     r"|上一单|[跟和同与]上次|老地址|老地方|\A同上\Z|(?:地址|信息)(?:保密|不详|未知|待定|略)|发票|生日|不在家|无人(?!机|驾)|没人|家有|小孩|门铃|敲门|验货|拒收|包邮|客服(?![中部])"
-    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
+    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[xX×*]\d+[件个条双]?\Z|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
     r"|\A请|尽快|贵重|重要客户|(?:我们?)?(?:家|现)?(?:居?住)(?:在|于)|地址发|不要了|改一?下|\A改(?:成|为|到)(?=\Z|.{2,8}[省市区县])|\A亲+\Z|抬头|[红黄蓝绿黑白紫粉灰]色[A-Z\d]*\Z|我是|我想|想买|请问|什么|怎么|(?:吗|呢|呀)\Z|昨天|今天|明天|不错|真好|吃了|多少钱|你好|您好|在吗|哈哈哈"
 )
 _NOTE_CHARACTER = re.compile(
@@ -239,18 +244,27 @@ def is_person(text: str) -> bool:
 def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
     """Yield words to the courier and talk, segment by segment."""
     for segment in _SEGMENT.finditer(text):
-        start, end = segment.span()
-        for cut in taken:
-            if start < cut.end and cut.start < end:  # what is left of the segment in front of what was taken
-                start, end = (start, cut.start) if cut.start > start else (min(cut.end, end), end)
-        note = _NOTE.search(text[start:end]) if end > start else None
-        if note:
+        for start, end in _between(*segment.span(), taken):
+            note = _NOTE.search(text[start:end])
+            if note is None:
+                continue
             at = start + note.start()
             if _names_division(text[start + note.end() : end]):  # 请寄到浙江省…
                 if not _NOT.search(note[0]):  # 不要寄到浙江省… is left for the shopper
                     yield at, _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
             elif not _HOUSE.search(text, at + len(note[0]), end):  # 送到5号 is more than a note
                 yield (at, end) if _PLACE.search(text[start:at]) else (start, end)
+
+
+def _between(start: int, end: int, taken: list[Cut]) -> Iterator[tuple[int, int]]:
+    """Yield what is left of a stretch between what was taken."""
+    for cut in sorted(taken, key=lambda cut: cut.start):
+        if start < cut.end and cut.start < end:
+            if start < cut.start:
+                yield start, cut.start
+            start = cut.end
+    if start < end:
+        yield start, end
 
 
 def _names_division(text: str) -> bool:

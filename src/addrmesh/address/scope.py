@@ -68,7 +68,11 @@ def is_address(text: str, mentions: Sequence[Mention], parts: Sequence[Part]) ->
         return bool(_ADDRESS_WORDS.search(text)) and bool(parts)
     numbered = any(p.type in (*premise.NUMBERS, "village_group") for p in parts)
     named = any(p.type in ("road", "community", "intersection") and not _NO_ROADS.fullmatch(p.text) for p in parts)
-    return numbered or named or any(premise.sounds_like_place(p) for p in parts if premise.is_building(p))
+    return (
+        numbered
+        or named
+        or any(premise.sounds_like_place(p) for p in parts if premise.is_building(p) and len(p.text) > 2)
+    )
 
 
 def first_address(text: str, components: Sequence[Component]) -> tuple[list[Component], bool]:

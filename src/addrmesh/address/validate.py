@@ -115,7 +115,8 @@ class _Case:
         reading = self.reading
         text = reading.canonical.text
         pure_latin = scope.is_latin(text)
-        components = latin.parts(text) if pure_latin else self.components  # the tagger knows no English
+        # The tagger knows no English.
+        components = latin.parts(text) if pure_latin else premise.with_streets(self.components, latin.streets(text))
         components = premise.mended(text, components)
         first, several = scope.first_address(text, components)
         mentions = find_mentions(text, first)
@@ -227,10 +228,11 @@ class _Case:
             self.unresolved.append(mention.text)
         elif role.kind == "zone":
             division = resolution.division
-            known = division is not None and division.level == "district"
+            known = division is not None and (division.level == "district" or resolution.town is not None)
             self.report("ADMIN_FUNCTIONAL_ZONE", mention.text, "info" if known else "warning", "devzone")
         elif role.division and role.division.level == "devzone":
-            self.report("ADMIN_FUNCTIONAL_ZONE", mention.text, "warning", "devzone")
+            known = any(r.division is not None and r.division.level == "district" for r in resolution.roles)
+            self.report("ADMIN_FUNCTIONAL_ZONE", mention.text, "info" if known else "warning", "devzone")
 
     def _report_outdated(self, mention: Mention, role: Role, resolution: Resolution) -> None:
         former, now = role.former, role.division
@@ -415,7 +417,7 @@ class _Case:
         )  # fmt: skip
 
 
-_JOINTS = frozenset((*"与和的在附及至之第内里旁侧处到近收转", "位于", "中国"))
+_JOINTS = frozenset((*"与和的在附增及至之第内里旁侧处到近收转", "位于", "中国"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
 _LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
 

@@ -94,7 +94,7 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
     if not any(found[i].divisions for i in voters):
         return _without_names(found, hint)
     agree, chains = _current_chains(found, voters)
-    if not chains:
+    if not chains or (hint is not None and not any(divisions.is_within(c.target, hint) for c in chains)):
         agree = {i: dict(found[i].rows) for i in voters}
         chains = _all_chains(found, agree)
     only_towns = not any(agree.values())
@@ -104,7 +104,11 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
     best = [c for c in chains if len(c.votes) == most]
     weak = only_towns
     if len(best) > 1:
-        best = _preferred(best, found)
+        better = _preferred(best, found)
+        hinted = [c for c in best if hint is not None and divisions.is_within(c.target, hint)]
+        if hinted and not any(c in hinted for c in better):
+            better, weak = hinted, True  # 江北区 was in 重庆 too
+        best = better
     if len(best) > 1 and hint is not None:
         inside = [c for c in best if divisions.is_within(c.target, hint)]
         if inside and len(inside) < len(best):
@@ -312,6 +316,9 @@ def _preferred(best: list[_Chain], found: Sequence[Mention]) -> list[_Chain]:
         lambda c: all(f.in_force or any(d in replaced_by(f) for d in c.path) for _, f in c.sides.values() if f),
         lambda c: min((f.valid_to or "" for _, f in c.sides.values() if f), default=""),
         lambda c: c.full,
+        lambda c: any(
+            not m.divisions and spelling.apart_by_one(m.text, c.target.name) for m in found if len(m.text) > 2
+        ),
     ):
         most = max(map(merit, best))
         best = [c for c in best if merit(c) == most]

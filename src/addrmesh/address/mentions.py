@@ -34,7 +34,13 @@ _ZONE_KIND = re.compile(
 _NAMING = frozenset((*PLACES, "town", "devzone", "poi", "community"))
 """What the tagger may take a division's name for."""
 
-_AREAS = frozenset(("九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛"))
+_AREAS = frozenset((
+    "九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛", "中环", "上环", "金钟",
+    "铜锣湾", "北角", "鲗鱼涌", "柴湾", "坚尼地城", "香港仔", "尖沙咀", "油麻地", "旺角", "太子", "红磡", "土瓜湾",
+    "何文田", "九龙塘", "九龙湾", "长沙湾", "荔枝角", "美孚", "牛头角", "蓝田", "油塘", "将军澳", "葵涌", "青衣",
+    "大围", "火炭", "马鞍山", "粉岭", "上水", "天水围"
+))  # fmt: skip
+"""Areas of Hong Kong and Macao that are no district."""
 TOWN = re.compile(r"(?:街道|街道办事处|镇|乡|苏木|团|农场|林场|林业局|牧场)\Z")
 _STREET = re.compile(r".+(?:街道|镇|乡)\Z")
 _LETTER = re.compile(r"[A-Za-z]")

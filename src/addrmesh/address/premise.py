@@ -41,7 +41,7 @@ _GENERIC = re.compile(
 _BUILDING = re.compile(
     r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
     r"|酒店|宾馆|旅馆|招待所|饭店|餐厅|酒家|茶楼|公司|集团|工厂|厂|城|苑|园|庭|府|邸|楼|店|馆|院|局|所|站|寺|庙|市场|超市|商行|商城|批发部|经营部|门市部"
-    r"|银行|支行|分行|营业部|办事处|商会|政府|法院|基地|工作室|俱乐部|宿舍|仓库|项目部|村委会|居委会|里|坊|轩|阁|湾|郡|墅|汇|港|居|舍|寓|筑)"
+    r"|银行|支行|分行|营业部|办事处|商会|政府|法院|基地|工作室|俱乐部|宿舍|仓库|项目部|村委会|居委会|里|坊|轩|阁|湾|郡|墅|汇|港|居|舍|寓|筑|场|营房|[中大支]队|客栈|民宿|农家乐|车间|厂房|码头|服务区|工地)"
 )
 _NAMED_SO = re.compile(rf"(?=.{{4}}).*{_BUILDING.pattern}\Z")
 _VEILED = re.compile(r"[Xx×*?某]{2,}")
@@ -52,15 +52,16 @@ INSIDE = ("houseno", "cellno", "floorno", "roomno")
 
 _TAIL = re.compile(
     rf"之[\d{_HAN_NUMBER}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN_LETTER}])"
-    rf"|(?:店面|铺面|商铺|门面|档口|[铺档户室])(?![{_HAN_LETTER}])"
+    rf"|(?:店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN_LETTER}])"
 )
 """What belongs to the number before it."""
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
 _ROOM_END = re.compile("[户室铺档店]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
-_HIGHWAY = re.compile("(?:[国省县乡]道|高速|公路)\\Z")
+_HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|\d线)\Z")
 _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米)处?\Z")
 _UNIT = re.compile("[里米Kk]")
+_MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
 _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
@@ -115,6 +116,17 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
             found[at] = component._replace(end=tail.end())
         elif _GATE.match(text[component.start : component.end]) and text.startswith("面", component.end):
             found[at] = Component("roomno", component.start, component.end + 1, component.confidence)
+        elif (
+            component.type == "road"
+            and border == component.end
+            and found[at + 1 : at + 2]
+            and found[at + 1].type in NUMBERS
+            and _MARKED.search(text[component.start : border])
+        ):
+            found[at : at + 2] = [
+                component._replace(end=border - 1),
+                found[at + 1]._replace(start=border - 1),
+            ]
         elif component.type == "road" and _SIDE.match(text, component.end):
             end = component.end + 1
             behind = [c._replace(start=max(c.start, end)) for c in found[at + 1 :] if c.end > end]
@@ -173,6 +185,8 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         if not _ALNUM.search(written):
             continue
         said = written.strip() if written.isascii() else written.replace(" ", "")
+        if kind == "road":
+            said = said.strip("()【】[]")
         if kind in NUMBERS:
             said = said.strip("-—–~")
         if _NOTHING.match(said) or _GONE.search(said) or (kind in NUMBERS and not _is_number(kind, said, text, start)):
@@ -298,9 +312,15 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
         if nearby and (not building or "distance" in kinds):
             return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
         odd = (
-            building and not number and "village_group" not in kinds and not any(map(names_itself, found)) and not latin
+            building
+            and kinds.isdisjoint(("roadno", "houseno"))
+            and "village_group" not in kinds
+            and not any(map(names_itself, found))
+            and not latin
         )
-        next_to = any(part.type == "assist" and _BESIDE.match(part.text) for part in found)
+        next_to = "village_group" not in kinds and any(
+            part.type == "assist" and _BESIDE.match(part.text) for part in found
+        )
         return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
     if number:
         return Premise("SUB_PREMISE" if inside else "PREMISE", True, False, False)

@@ -92,7 +92,8 @@ _CUT_OFF = re.compile(rf"[(\[【][{_HAN}]{{0,2}}\Z")
 _MARKUP = re.compile(r"<script.*?</script>|</?[A-Za-z][^>]*>|&[a-z]{2,6};|https?://\S+", re.DOTALL)
 _PICTURES = re.compile("[←-⇿☀-➿⬀-⯿️\U0001f000-\U0001faff]+")
 _HEADING = re.compile(
-    r"(?:(?<=[省区 ,;/|-])|^)(?:自治区|省)直辖县级?行政(?:区划|单位)|直辖县级行政(?:区划|单位)|市辖区|(?<!\S)县(?!\S)"
+    r"(?:(?<=[省区 ,;/|-])|^)(?:自治区|省)直辖县级?行政(?:区划|单位)|直辖县级行政(?:区划|单位)|市辖区"
+    r"|(?:(?<=\S\S )|^)县(?!\S)"
     rf"|(?<=新疆)(?:生产建设)?兵团第[一二三四五六七八九十\d]+师|(?<=新疆)生产建设兵团(?:第?[一二三四五六七八九十\d]+师(?!头))?"
     rf"|(?:(?<=北京市)|(?<=天津市)|(?<=上海市)|(?<=重庆市))县(?=[{_HAN}]{{1,12}}县)"
 )
@@ -228,6 +229,11 @@ def _name_behind(text: str, start: int) -> tuple[int, int, int] | None:
     while end < len(text) and end - start < 7 and text[end] not in _SEPARATORS:
         end += 1
     return (start, end, end) if is_person(text[start:end]) else None
+
+
+def is_surname(text: str) -> bool:
+    """Return whether a character is a surname."""
+    return len(text) == 1 and text in _SURNAMES
 
 
 def is_person(text: str) -> bool:

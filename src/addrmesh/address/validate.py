@@ -24,7 +24,7 @@ from addrmesh.address.mentions import mentions as find_mentions
 from addrmesh.address.postcode import province_of
 from addrmesh.address.premise import Part
 from addrmesh.address.reading import Reading
-from addrmesh.address.receiver import is_person
+from addrmesh.address.receiver import is_person, is_surname
 from addrmesh.address.romanize import romanized
 from addrmesh.address.types import Component
 from addrmesh.address.verdict import (
@@ -168,7 +168,7 @@ class _Case:
         for stretch in left:
             start, end = stretch
             end -= text[start:end].endswith("收")
-            if (stretch[1] == len(text) or start == 0) and is_person(text[start:end]):
+            if (stretch[1] == len(text) or start == 0) and (is_person(text[start:end]) or is_surname(text[start:end])):
                 rest = [s for s in left if s != stretch]
                 self.report("CONTACT_REMOVED")
                 if not self.reading.request.options.extract_receiver:

@@ -174,8 +174,10 @@ def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name |
 
 
 def streets(text: str) -> list[Component]:
-    """Return the roads and buildings in Latin letters between Chinese characters."""
-    return [c for c in parts(text) if c.type in ("road", "poi")] if _WORDS.search(text) else []
+    """Return the roads, their numbers and the buildings in Latin letters between Chinese characters."""
+    if not _WORDS.search(text):
+        return []
+    return [c for c in parts(text) if c.type in ("road", "poi") or text[c.start : c.end].lower().endswith("hao")]
 
 
 def parts(text: str) -> list[Component]:

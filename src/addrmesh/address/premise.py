@@ -48,6 +48,8 @@ _VEILED = re.compile(r"[Xx×*?某]{2,}")
 _HAN = re.compile(r"[一-鿿]")
 NUMBERS = ("roadno", "houseno", "cellno", "floorno", "roomno")
 INSIDE = ("houseno", "cellno", "floorno", "roomno")
+_COUNTED = ("roadno", "houseno", "cellno", "roomno")
+"""Numbers that confirm a building whose name does not say that it is one; every shop has a second floor."""
 
 
 _TAIL = re.compile(
@@ -61,6 +63,8 @@ _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|�
 _HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|\d线)\Z")
 _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米)处?\Z")
 _UNIT = re.compile("[里米Kk]")
+_BRACKETS = "()[]【】"
+_BRACKET = re.compile(r"[()\[\]【】]")
 _MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
@@ -106,7 +110,7 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     37号之2 is one number, 2735公里处 is a distance and no number, 301户 on a line of its own is a room, a road
     has its side (桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街.
     """
-    found = list(components)
+    found = [_unbracketed(text, c) for c in components] if _BRACKET.search(text) else list(components)
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         found = _carved(found, *match.span(), "distance")
     for at in range(len(found) - 1, -1, -1):
@@ -148,6 +152,13 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     return found
 
 
+def _unbracketed(text: str, component: Component) -> Component:
+    said = text[component.start : component.end]
+    start = component.end - len(said.lstrip(_BRACKETS))
+    end = component.start + len(said.rstrip(_BRACKETS))
+    return component._replace(start=start, end=end) if start < end else component
+
+
 def _end(components: Sequence[Component], at: int) -> int:
     return components[at].end if at < len(components) else 0
 
@@ -185,8 +196,6 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         if not _ALNUM.search(written):
             continue
         said = written.strip() if written.isascii() else written.replace(" ", "")
-        if kind == "road":
-            said = said.strip("()【】[]")
         if kind in NUMBERS:
             said = said.strip("-—–~")
         if _NOTHING.match(said) or _GONE.search(said) or (kind in NUMBERS and not _is_number(kind, said, text, start)):
@@ -313,7 +322,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
             return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
         odd = (
             building
-            and kinds.isdisjoint(("roadno", "houseno"))
+            and kinds.isdisjoint(_COUNTED)
             and "village_group" not in kinds
             and not any(map(names_itself, found))
             and not latin

@@ -115,8 +115,11 @@ class _Case:
         reading = self.reading
         text = reading.canonical.text
         pure_latin = scope.is_latin(text)
+        streets = [] if pure_latin else latin.streets(text)
         # The tagger knows no English.
-        components = latin.parts(text) if pure_latin else premise.with_streets(self.components, latin.streets(text))
+        components = latin.parts(text) if pure_latin else premise.with_streets(self.components, streets)
+        if any(c.type != "poi" for c in streets):
+            self.report("TRANSLITERATED")
         components = premise.mended(text, components)
         first, several = scope.first_address(text, components)
         mentions = find_mentions(text, first)

@@ -82,7 +82,7 @@ class Contender(NamedTuple):
 def main() -> None:
     """Measure and write `mgeo_cores.json`."""
     parser = arguments(
-        "MGeo on two cores.", rounds=5, window=3.0, control=1.0, ours=4.0, recipe=12.0, tuned=5.0, starts=3
+        "MGeo on two cores.", rounds=5, window=3.0, control=1.0, ours=4.0, recipe=10.0, tuned=5.0, starts=3
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="directory of a tagging checkpoint")
     options = parser.parse_args()
@@ -132,7 +132,8 @@ def together(ends: Sequence[Connection], what: str, seconds: float) -> float:
     """Return what the workers at the other ends do in a second, all at the same time."""
     for end in ends:
         end.send((what, seconds))
-    return sum(end.recv() for end in ends)
+    rates: list[float] = [end.recv() for end in ends]
+    return sum(rates)
 
 
 def worker(core: int, release: Path, end: Connection) -> None:
@@ -183,7 +184,7 @@ def over_http(run: Run, options: Any, file: Path) -> None:
             ),
             "tuned": Contender(
                 stack.enter_context(peer(options.checkpoint, threads=1, PADDING="longest")),
-                "/parse", (2, 4, 8), 3.0, options.tuned,
+                "/parse", (4, 8, 16), 3.0, options.tuned,
             ),
         }  # fmt: skip
         sent = dict.fromkeys(contenders, 0)
@@ -192,7 +193,7 @@ def over_http(run: Run, options: Any, file: Path) -> None:
             one = contenders[name]
             used = one.server.cpu_s()
             found = load(one.server, one.path, file, seconds=seconds, connections=connections, first=sent[name])
-            if set(found["statuses"]) != {"200"}:
+            if found["statuses"].keys() - {"200"}:
                 raise Failed(f"{name} answers with {found['statuses']}")
             sent[name] += found["sent"]
             in_hand = 0
@@ -205,7 +206,7 @@ def over_http(run: Run, options: Any, file: Path) -> None:
         best: dict[str, int] = {}
         for name, one in contenders.items():
             trials = {
-                n: run.add(f"{name}, trial, {n} connections", 1, ask(name, n, one.trial_s)) for n in one.connections
+                n: run.add(f"{name}, trial, {n} at a time", 1, ask(name, n, one.trial_s)) for n in one.connections
             }
             best[name] = max(trials, key=lambda n: trials[n]["per_s"])
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
@@ -215,7 +216,7 @@ def over_http(run: Run, options: Any, file: Path) -> None:
         answered_by_mgeo(keeper, len(BOTH))
 
         for name, found in rounds.items():
-            run.row(f"{name}: closed loop, {best[name]} connections", [f["per_s"] for f in found], "requests/s")
+            run.row(f"{name}: closed loop, {best[name]} at a time", [f["per_s"] for f in found], "requests/s")
             run.row(f"{name}: CPU", [f["cpu_ms"] for f in found], "ms per request")
             run.row(f"{name}: p50", [f["latency_ms"]["200"]["p50"] for f in found], "ms")
         nodes = [process.pid for process in status.processes if process.kind == "node" and process.pid]
@@ -229,13 +230,21 @@ def over_http(run: Run, options: Any, file: Path) -> None:
                 ours, theirs = ([f[figure] for f in rounds[one]] for one in ("addrmesh", name))
                 pair = (ours, theirs) if figure == "per_s" else (theirs, ours)
                 run.row(f"addrmesh / {name}, {what}", ratios(*pair), "x")
+    run.note("Connections fall to uvicorn's workers by chance, some to one that has others: compare `tuned` by CPU.")
 
 
 @contextmanager
 def peer(checkpoint: Path, *, threads: int, **environ: str) -> Iterator[Server]:
     """Serve a checkpoint with ModelScope's pipeline until the context ends; it begins when every worker is ready."""
     port = free_port()
-    command = [python("modelscope"), "-m", "uvicorn", "modelscope_app:app", "--app-dir", BENCH / "servers"]
+    command: list[str | Path] = [
+        python("modelscope"),
+        "-m",
+        "uvicorn",
+        "modelscope_app:app",
+        "--app-dir",
+        BENCH / "servers",
+    ]
     command += ["--port", str(port), "--workers", str(WORKERS), "--log-level", "warning"]
     environ |= dict.fromkeys(ONE_THREAD, str(threads)) | {"CHECKPOINT": str(checkpoint.resolve())}
     with serving(command, port=port, cores=BOTH, **environ) as server:

@@ -59,7 +59,7 @@ from venvs import failure, packages, python
 
 ROWS = 8
 """Addresses in one call of an engine: what it finds waiting when about sixteen callers share two nodes."""
-POOL = 50_000
+POOL = 20_000
 WORKERS = 4
 AT_REST = 0.1
 """CPU-seconds in a second, of all workers of a peer, that are no work."""
@@ -237,16 +237,10 @@ def over_http(run: Run, options: Any, file: Path) -> None:
 def peer(checkpoint: Path, *, threads: int, **environ: str) -> Iterator[Server]:
     """Serve a checkpoint with ModelScope's pipeline until the context ends; it begins when every worker is ready."""
     port = free_port()
-    command: list[str | Path] = [
-        python("modelscope"),
-        "-m",
-        "uvicorn",
-        "modelscope_app:app",
-        "--app-dir",
-        BENCH / "servers",
-    ]
-    command += ["--port", str(port), "--workers", str(WORKERS), "--log-level", "warning"]
+    app: list[str | Path] = ["modelscope_app:app", "--app-dir", BENCH / "servers"]
+    options = ["--port", str(port), "--workers", str(WORKERS), "--log-level", "warning"]
     environ |= dict.fromkeys(ONE_THREAD, str(threads)) | {"CHECKPOINT": str(checkpoint.resolve())}
+    command = [python("modelscope"), "-m", "uvicorn", *app, *options]
     with serving(command, port=port, cores=BOTH, **environ) as server:
         rest(server)  # the first worker that is ready answers for all
         yield server

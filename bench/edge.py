@@ -25,8 +25,8 @@ def main() -> None:
     run = Run("edge", options)
     source = generate()
     found: dict[str, dict[str, list[float]]] = {"node": {}, "edge": {}}
-    with fleet() as edge:
-        ports = {"node": edge + 1, "edge": edge}
+    with fleet() as (keeper, _):
+        ports = {"node": keeper.port + 1, "edge": keeper.port}
         for port in ports.values():
             asyncio.run(ask(port, list(islice(source, WARM))))
         for number in range(1, options.rounds + 1):

@@ -23,10 +23,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Self
 
+import yaml
+
 from addresses import generate
-from processes import ADDRMESH, environment, free_port
+from addrmesh.fleet.local import FleetStatus, StateDirectory, local_spec
+from addrmesh.topology.spec import FleetSpec
+from processes import ADDRMESH, Failed, Server, environment, free_port
 from results import Run, arguments, ratios
 
 NEAR_MS = 2.0
@@ -35,15 +40,25 @@ DISTANCES = {"here": 0.0, "near": NEAR_MS, "30 ms": 30.0, "150 ms": 150.0, "300 
 HEAD = b"POST /v1/address:parse HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
+def first_port() -> int:
+    """Return where a fleet's block of ports may begin."""
+    return 20_000 + free_port() % 10_000
+
+
 @contextmanager
-def fleet() -> Iterator[int]:
-    """Run two regions and return the port of the first one's edge."""
+def fleet(spec: FleetSpec | None = None, **environ: str) -> Iterator[tuple[Server, FleetStatus]]:
+    """Run a fleet, by default of two regions; yield its keeper with the first edge's port, and what it keeps."""
+    spec = spec or local_spec(regions=2, nodes=2, port=first_port())
     with tempfile.TemporaryDirectory(prefix="addrmesh-near-") as state:
-        variables = environment(ADDRMESH_STATE_DIR=state)
-        port = 20_000 + free_port() % 10_000
-        subprocess.run([ADDRMESH, "up", "--detach", f"--port={port}"], env=variables, check=True, capture_output=True)
+        variables = environment(ADDRMESH_STATE_DIR=state, **environ)
+        file = Path(state) / "bench.yaml"
+        file.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True)), "utf-8")
+        started = time.perf_counter()
+        subprocess.run([ADDRMESH, "up", "--detach", f"--spec={file}"], env=variables, check=True, capture_output=True)
         try:
-            yield port
+            if (status := StateDirectory(Path(state)).read()) is None:
+                raise Failed("the fleet that was ready is gone")
+            yield Server(status.keeper, spec.regions[0].edge.port, time.perf_counter() - started), status
         finally:
             subprocess.run([ADDRMESH, "down"], env=variables, check=True, capture_output=True)
 
@@ -117,7 +132,8 @@ def main() -> None:
     run = Run("near", options)
     source = generate()
     found: dict[str, dict[str, list[float]]] = {}
-    with fleet() as edge:
+    with fleet() as (keeper, _):
+        edge = keeper.port
         asyncio.run(ask(edge, list(islice(source, 200))))  # warm
         for number in range(1, options.rounds + 1):
             for name, distance_ms in (

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ ADDRMESH = Path(sys.executable).with_name("addrmesh")
 
 SERVED = 0
 DRIVER = min(1, (os.cpu_count() or 1) - 1)
+BOTH = (SERVED, DRIVER)
+"""What is measured on two cores has these; the generator, which is then nearly idle, shares the second."""
 TICKS = os.sysconf("SC_CLK_TCK")
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 15.0
@@ -41,9 +43,9 @@ def environment(**more: str) -> dict[str, str]:
     return kept | ONE_THREAD | more
 
 
-def prepare() -> None:
-    """Keep this process off the measured core, and make SIGTERM an ordinary exit, which stops the children."""
-    os.sched_setaffinity(0, {DRIVER})
+def prepare(*cores: int) -> None:
+    """Keep this process on `cores`, by default off the measured one, and make SIGTERM stop the children, then exit."""
+    os.sched_setaffinity(0, cores or (DRIVER,))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
@@ -126,6 +128,10 @@ class Server(NamedTuple):
         """Return the resident memory of the process and everything it started, shared pages counted in each."""
         return sum(_status_kib(pid, "VmRSS") for pid in _tree(self.pid)) / 1024
 
+    def pss_mib(self) -> float:
+        """Return the same, each shared page divided among those that share it."""
+        return pss_mib(_tree(self.pid))
+
     def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return status and body of a GET, or of a POST of JSON when `body` is given."""
         return _ask(self.port, path, body)
@@ -133,7 +139,13 @@ class Server(NamedTuple):
 
 @contextmanager
 def serving(
-    command: Sequence[str | Path], *, port: int, ready: str = "/readyz", pause_s: float = 0.05, **environ: str
+    command: Sequence[str | Path],
+    *,
+    port: int,
+    ready: str = "/readyz",
+    pause_s: float = 0.05,
+    cores: Sequence[int] = (SERVED,),
+    **environ: str,
 ) -> Iterator[Server]:
     """
     Start a server on the measured core, wait until `GET ready` answers 200, and stop it and its children at the end.
@@ -143,12 +155,13 @@ def serving(
         port: Free, from `free_port`.
         ready: Path that answers 200 when it takes requests.
         pause_s: Between two questions; the resolution of `ready_after_s`.
+        cores: Others than the measured one.
         environ: Added to its environment.
     """
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
         child = subprocess.Popen(
-            ["taskset", "-c", str(SERVED), *command],
+            ["taskset", "-c", ",".join(map(str, cores)), *command],
             env=environment(**environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
@@ -160,6 +173,11 @@ def serving(
             yield Server(child.pid, port, time.perf_counter() - started)
         finally:
             _stop(child)
+
+
+def pss_mib(pids: Iterable[int]) -> float:
+    """Return the resident memory of some processes, each shared page divided among those that share it."""
+    return sum(_kib(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids) / 1024
 
 
 def free_port() -> int:
@@ -267,8 +285,12 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _status_kib(pid: int, key: str) -> int:
+    return _kib(Path(f"/proc/{pid}/status"), key)
+
+
+def _kib(file: Path, key: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)

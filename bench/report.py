@@ -21,6 +21,7 @@ TITLES = {
     "gazetteer": "The gazetteer: load and look-ups",
     "validate": "Validation",
     "mgeo": "MGeo on the CPU, one core",
+    "mgeo_cores": "MGeo on two cores",
     "engine": "Parts of the engine, one thread",
 }
 PACKAGES = {"fastapi": ("fastapi", "uvicorn"), "jionlp": ("jionlp",)}

@@ -36,10 +36,10 @@ OTHERS = {
     "jionlp": ("jionlp",),
     "modelscope": (
         "modelscope[framework]==1.40.2", "transformers==4.48.3", "torch==2.13.0", "datasets==4.8.4", "numpy==2.4.6",
-        "onnx==1.23.2", "onnxruntime==1.32.0",
+        "onnx==1.23.2", "onnxruntime==1.32.0", "fastapi", "uvicorn", *SERVING,
     ),
 }  # fmt: skip
-"""Not servers: libraries with their own code, so they get nothing of ours."""
+"""Libraries with their own code, so they get nothing of ours."""
 
 LIMIT_S = 900.0
 

@@ -31,7 +31,6 @@ OTHER_VARIABLES = {
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
-Milliseconds = Annotated[FiniteFloat, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
 
@@ -67,8 +66,8 @@ class Batching(Section):
     max_batch_tokens: Count = 512
     """Upper bound on the code points of all texts in one model run. More raises throughput until the cores are busy, and makes a request wait longer for the run before it."""  # noqa: E501
 
-    max_wait_ms: Milliseconds = 20.0
-    """Admission limit in milliseconds: a request whose predicted wait is longer is refused at once with 503. It is not an artificial delay; an idle node answers immediately."""  # noqa: E501
+    max_wait_ms: Annotated[FiniteFloat | None, Field(ge=0)] = None
+    """Admission limit in milliseconds: a request whose predicted wait is longer is refused at once with 503. It is not an artificial delay; an idle node answers immediately. Empty means 20, and 300 for a model that takes milliseconds for each address, as MGeo does."""  # noqa: E501
 
     default_deadline_ms: Annotated[FiniteFloat, Field(gt=0)] = 800.0
     """Deadline in milliseconds of a request that sends no `X-Deadline-Ms`. A checkout gives up after 800 ms, so a later answer is wasted work."""  # noqa: E501
@@ -335,4 +334,6 @@ def allowed(field: FieldInfo) -> str:
     kind = "a whole number" if field.annotation is int else "a number"
     if "le" in bounds:
         return f"{kind} from {bounds['ge']} to {bounds['le']}"
-    return f"{kind} above {bounds['gt']}" if "gt" in bounds else f"{kind}, {bounds['ge']} or more"
+    if "gt" in bounds:
+        return f"{kind} above {bounds['gt']}"
+    return f"{kind}, {bounds['ge']} or more" + (", or nothing" if type(None) in get_args(field.annotation) else "")

@@ -35,6 +35,9 @@ from addrmesh.topology.documents import LIMITS, Limits
 _EDGE = re.compile(rb"[a-z0-9-]{1,32}").fullmatch
 LoadEngine = Callable[[], Engine]
 
+QUICK_WAIT_MS, SLOW_WAIT_MS = 20.0, 300.0
+"""Longest wait where the settings name none. MGeo takes 10 ms of a core for an address, so 20 ms would be no queue."""
+
 
 def load_from(path: Path | None, device: str = "auto") -> Engine:
     """Open the release in `path`, or the built-in one, and load its model. Takes a second; run it in a thread."""
@@ -59,7 +62,7 @@ class Node:
         self.failed: Exception | None = None
         """What ended the start."""
         self.default_deadline_s = settings.batching.default_deadline_ms / 1000
-        self._max_wait_s = settings.batching.max_wait_ms / 1000
+        self._max_wait_ms = settings.batching.max_wait_ms
         self._rule = default_rule()
         self.store = open_store(settings)
         self.access: Access | None = None
@@ -178,9 +181,13 @@ class Node:
         return Batcher(
             engine,
             max_batch_tokens=self.settings.batching.max_batch_tokens,
-            max_wait_s=self._max_wait_s,
+            max_wait_s=self._max_wait_s(engine),
             on_batch=self.metrics.observe_batch,
         )
+
+    def _max_wait_s(self, engine: Engine) -> float:
+        usual_ms = QUICK_WAIT_MS if engine.quick else SLOW_WAIT_MS
+        return (usual_ms if self._max_wait_ms is None else self._max_wait_ms) / 1000
 
     async def _restart(self) -> Batcher:
         """Load the node's model again, in place of one that is closed."""
@@ -209,9 +216,9 @@ class Node:
         batching = self.settings.batching
         deadline_ms, wait_ms = limits.default_deadline_ms, limits.max_wait_ms
         self.default_deadline_s = (batching.default_deadline_ms if deadline_ms is None else deadline_ms) / 1000
-        self._max_wait_s = (batching.max_wait_ms if wait_ms is None else wait_ms) / 1000
+        self._max_wait_ms = batching.max_wait_ms if wait_ms is None else wait_ms
         for batcher in self._batchers():
-            batcher.max_wait_s = self._max_wait_s
+            batcher.max_wait_s = self._max_wait_s(batcher.engine)
 
     def _judge_by(self, rule: DecisionRule) -> None:
         """Judge what is asked from now on by the document `decision-rule`."""

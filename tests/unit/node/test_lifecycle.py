@@ -5,7 +5,7 @@ from addrmesh.inference.release import Probe
 from addrmesh.node.app import create_app
 from addrmesh.node.lifecycle import Draining, Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.node import Node
-from addrmesh.settings import NodeSettings
+from addrmesh.settings import Batching, NodeSettings
 from support.engines import DigitsEngine, digits, release
 
 
@@ -79,6 +79,16 @@ async def test_a_node_told_to_use_a_gpu_for_a_model_of_the_cpu_does_not_start():
     await node.start()
     assert isinstance(node.failed, ConfigError)
     assert str(node.failed).startswith("engine.device: found cuda:1, but release addrmesh-small")
+    await node.stop()
+
+
+@pytest.mark.parametrize(("quick", "given_ms", "wait_s"), [(True, None, 0.02), (False, None, 0.3), (False, 5.0, 0.005)])
+async def test_a_slow_model_has_a_longer_queue_unless_the_settings_say_otherwise(tmp_path, quick, given_ms, wait_s):
+    engine = DigitsEngine(release(tmp_path))
+    engine.quick = quick
+    node = Node(NodeSettings(batching=Batching(max_wait_ms=given_ms)), lambda: engine)
+    await node.start()
+    assert node.pipeline().batcher.max_wait_s == wait_s
     await node.stop()
 
 

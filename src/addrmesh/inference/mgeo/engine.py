@@ -136,7 +136,7 @@ class _Network:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
             self._session = onnxruntime.InferenceSession(
-                release.read("model.onnx"), options, providers=["CPUExecutionProvider"]
+                release.path / "model.onnx", options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise ReleaseError(f"the model of release {release.id} cannot be loaded: {type(error).__name__}") from error

@@ -116,6 +116,10 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
     for at in range(len(found) - 1, -1, -1):
         component = found[at]
         border = found[at + 1].start if at + 1 < len(found) else len(text)
+        if component.type == "community" and text.startswith("胡同", component.end - 2):
+            found[at] = component = component._replace(type="road")
+        if component.type == "road" and text.startswith("道办", component.start - 1):
+            found[at] = component = component._replace(start=component.start + 1)  # 桃花坪街道办|大桥路
         if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
             found[at] = component._replace(end=tail.end())
         elif _GATE.match(text[component.start : component.end]) and text.startswith("面", component.end):

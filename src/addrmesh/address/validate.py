@@ -420,7 +420,7 @@ class _Case:
         )  # fmt: skip
 
 
-_JOINTS = frozenset((*"与和的在附增及至之第内里旁侧处到近收转", "位于", "中国"))
+_JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
 _LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
 

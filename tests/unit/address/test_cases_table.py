@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("LABELLED_DATA", ROOT.parent / "shared" / "data"))
 TABLE: list[dict[str, Any]] = [
     case
-    for name in ("validate", "validate_blind")
+    for name in ("validate", "validate_blind", "validate_unseen")
     for case in yaml.safe_load((ROOT / f"tests/cases/{name}.yaml").read_text("utf-8"))
 ]
 

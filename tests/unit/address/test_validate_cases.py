@@ -21,7 +21,7 @@ from addrmesh.inference.release import BUILTIN, open_release
 ROOT = Path(__file__).parents[3]
 TABLE: list[dict[str, Any]] = [
     case
-    for name in ("validate", "validate_blind")
+    for name in ("validate", "validate_blind", "validate_unseen")
     for case in yaml.safe_load((ROOT / f"tests/cases/{name}.yaml").read_text("utf-8"))
 ]
 DIVISION = ("prov", "city", "district", "adcode")

@@ -186,7 +186,9 @@ class Node:
         gc.freeze()
         if self.lifecycle.state is State.STARTING:  # it may have been told to stop meanwhile
             self.lifecycle.move_to(State.READY)
-            self._log.info("node.started", release=release.id, seconds=round(self.lifecycle.uptime_s, 3))
+            self._log.info(
+                "node.started", release=release.id, scorer=self.scorer, seconds=round(self.lifecycle.uptime_s, 3)
+            )
 
     async def _load_scorer(self, path: Path) -> None:
         """Load a match release and check its probe set."""

@@ -242,7 +242,7 @@ class Routes:
                         normalizer=NORMALIZER_VERSION,
                         release=release.id if release else None,
                         gazetteer=version(),
-                        scorer=self.node.scorer,
+                        scorer=self.node.scorer if release else None,
                     ),
                     limits=wire.MetaLimits(
                         max_code_points=limits.max_code_points,

@@ -25,13 +25,13 @@ class Ranked(msgspec.Struct, frozen=True):
 
 def rerank(
     query: Annotated[str, typer.Argument(help="What is looked for.")],
+    release: Annotated[Path, typer.Option(help="Directory of a release for rerank.")],
     candidates: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[CANDIDATE]...", help="Addresses; without any, the lines of stdin.", show_default=False
         ),
     ] = None,
-    release: Annotated[Path, typer.Option(help="Directory of a release for rerank.")] = ...,  # type: ignore[assignment]
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """

@@ -112,6 +112,13 @@ class Release(Section):
     """Directory of the release. Relative to the file that names it; empty means the release that comes with the package."""  # noqa: E501
 
 
+class Match(Section):
+    """What weighs two addresses against each other."""
+
+    release: Path | None = None
+    """Directory of a release for entity alignment. Relative to the file that names it; empty means the scorer that comes with the package."""  # noqa: E501
+
+
 class Engine(Section):
     """What runs the model."""
 
@@ -169,6 +176,7 @@ class NodeSettings(Section):
     cache: Cache = Cache()
     limits: Limits = Limits()
     release: Release = Release()
+    match: Match = Match()
     engine: Engine = Engine()
     store: Store = Store()
     tls: Tls = Tls()
@@ -307,7 +315,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     elsewhere = [k for k in known if "." in k and k.rpartition(".")[2] == word.rpartition(".")[2]]
     if close := elsewhere or difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(known)}" if len(known) < 10 else "; `addrmesh config show` lists what there is"
+    return f"; there are {', '.join(known)}" if len(known) < 12 else "; `addrmesh config show` lists what there is"
 
 
 def allowed(field: FieldInfo) -> str:

@@ -7,6 +7,7 @@ answer does not depend on the order of the two; an address matches itself exactl
 divisions are never an exact match; spaces, width, case and numerals do not change the answer.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from addrmesh.address.match_guards import LEVELS, Compared, Difference, Guard, Level, differences, guards
@@ -47,7 +48,7 @@ class Match(NamedTuple):
         return self.probabilities[self.label]
 
 
-def match(a: Side, b: Side, model: Model) -> Match:
+def match(a: Side, b: Side, model: Model, chances: Sequence[float] | None = None) -> Match:
     """
     Decide whether two addresses name the same place.
 
@@ -55,6 +56,7 @@ def match(a: Side, b: Side, model: Model) -> Match:
         a: One address, parsed from `prepare` of its canonical text.
         b: The other.
         model: `load_model()`.
+        chances: Of each of `LABELS`, as another scorer sees them; the model is not asked then.
     """
     compared = Compared(Reading(a), Reading(b))
     x, y = compared.x, compared.y
@@ -62,7 +64,7 @@ def match(a: Side, b: Side, model: Model) -> Match:
     if not found and x.plain and x.plain == y.plain:
         chances = [0.0, 0.0, 1.0]
     else:
-        chances = model.probabilities(compared).tolist()
+        chances = model.probabilities(compared).tolist() if chances is None else chances
         if found:
             chances = [chances[0], chances[1] + chances[2], 0.0]
             if compared.divided is not None and compared.divided < 2:

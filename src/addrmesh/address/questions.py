@@ -100,6 +100,14 @@ class Difference(msgspec.Struct, frozen=True):
     b: str
 
 
+class Scored(NamedTuple):
+    """What a match release says of two addresses."""
+
+    release: str
+    chances: tuple[float, ...]
+    """Of each of `match.LABELS`, in order."""
+
+
 class MatchResult(msgspec.Struct, frozen=True):
     """How two addresses relate."""
 
@@ -112,6 +120,8 @@ class MatchResult(msgspec.Struct, frozen=True):
     ]
     guards: tuple[str, ...]
     """What the two certainly do not share; any of it rules out an exact match."""
+    scorer: str
+    """Who gave the probabilities, below what guards and identity say: a match release, or the built-in scorer."""
     differences: list[Difference] | UnsetType = UNSET
 
 
@@ -122,6 +132,8 @@ class Matching(NamedTuple):
     b: str
     explain: bool
     """Whether to list the components that differ."""
+    scored: Scored | None = None
+    """None for the built-in scorer."""
 
     @classmethod
     def of(cls, a: str | Fields, b: str | Fields, limit: int, *, explain: bool = True) -> "Matching":
@@ -135,17 +147,35 @@ class Matching(NamedTuple):
     def texts(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.a, self.b)))
 
+    def pair(self, limit: int) -> tuple[str, str] | None:
+        """
+        Return the two texts for a match release, in one order whichever came first.
+
+        None where it has nothing to say: the texts are the same, one is empty, or both have over `limit` code points.
+        """
+        if self.a == self.b or not self.a or not self.b or len(self.a) + len(self.b) > limit:
+            return None
+        return min(self.a, self.b), max(self.a, self.b)
+
     def answer(self, found: Sequence[Found]) -> MatchResult:
         from addrmesh.address.match import load_model, match
 
         left = iter(found)
         a, b = (_side(text, _components(next(left)) if text else []) for text in (self.a, self.b))
-        result = match(a, b, load_model())
+        result = match(a, b, load_model(), self.scored and self.scored.chances)
         differences = [Difference(*difference) for difference in result.differences] if self.explain else UNSET
         chances = {label: round(chance, 4) for label, chance in result.probabilities.items()}
         return MatchResult(
-            result.label, chances[result.label], chances, result.deepest_common_level, result.guards, differences
-        )
+            result.label, chances[result.label], chances, result.deepest_common_level, result.guards,
+            self.scored.release if self.scored else builtin_scorer(), differences,
+        )  # fmt: skip
+
+
+def builtin_scorer() -> str:
+    """Return how replies name the scorer that comes with the package."""
+    from addrmesh.address.match_model import MODEL_VERSION
+
+    return f"addrmesh-match@{MODEL_VERSION}"
 
 
 def _read(request: Request, limit: int) -> Reading:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from addrmesh.address.questions import Question
     from addrmesh.inference.engine import Engine
     from addrmesh.inference.release import Release
+
+    Score = Callable[[Sequence[Any]], Sequence[Question]]
 
 app = typer.Typer(help="Parse, validate or compare files of addresses.", no_args_is_help=True)
 
@@ -78,6 +80,8 @@ class Task:
     depends_on: str = ""
     """Everything but release and input that the answers depend on."""
     pairs: bool = False
+    scorer: "Release | None" = None
+    """What scores the pairs; None for the built-in scorer."""
 
 
 @dataclass
@@ -161,7 +165,7 @@ def match_file(
     encoding: Encoding = None,
     resume: Resume = False,
     force: Force = False,
-    release: ReleasePath = None,
+    release: model.MatchReleasePath = None,
     device: model.Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -174,13 +178,15 @@ def match_file(
     from addrmesh.address.match_model import MODEL_VERSION
     from addrmesh.address.questions import Matching
 
+    tagger, scorer = model.for_matching(release)
     task = Task(
         "compared",
         lambda record, limit: Matching.of(record.address, record.other, limit),
-        f"{version()} {MODEL_VERSION}",
+        f"{version()} {MODEL_VERSION}{f' {scorer.id}' if scorer else ''}",
         pairs=True,
+        scorer=scorer,
     )
-    Opened(source, output, None, encoding, resume, force, release, device, as_json).work(task)
+    Opened(source, output, None, encoding, resume, force, tagger.path, device, as_json).work(task)
 
 
 def _parsing(record: Record, limit: int) -> "Question":
@@ -224,8 +230,12 @@ class Opened:
                 started = time.monotonic()
                 summary = Summary()
                 try:
-                    with closing(model.load(opened, self.device)) as engine, _progress_bar(records, task) as show:
-                        run(records.records(), results, engine, summary, show, task)
+                    with (
+                        closing(model.load(opened, self.device)) as engine,
+                        model.scoring(task.scorer) as score,
+                        _progress_bar(records, task) as show,
+                    ):
+                        run(records.records(), results, engine, summary, show, task, score)
                 except BrokenPipeError:
                     raise
                 except (KeyboardInterrupt, OSError, AddrmeshError) as error:
@@ -251,6 +261,7 @@ def run(
     summary: Summary,
     show: Callable[[Summary], None] = lambda _: None,
     task: Task = PARSE,
+    score: "Score" = list,
 ) -> None:
     """
     Answer the records in order and write each chunk when it is complete.
@@ -262,6 +273,7 @@ def run(
         summary: Counts what has been written; right also when this raises.
         show: Called after each chunk.
         task: What is asked of each record.
+        score: As `model.scoring` gives it.
     """
     encode = msgspec.json.Encoder().encode_lines
     limit = engine.release.manifest.limits.max_code_points
@@ -273,7 +285,7 @@ def run(
         return
     chunk = [record, *islice(records, CHUNK_LINES - 1)]
     while chunk:
-        answers = _answer(chunk, engine, limit, task)
+        answers = _answer(chunk, engine, limit, task, score)
         output.write(encode(answers))
         failed = sum(type(answer) is NotAnswered for answer in answers)
         summary.failed += failed
@@ -283,7 +295,13 @@ def run(
         chunk = list(islice(records, CHUNK_LINES))
 
 
-def _answer(chunk: list[Record], engine: "Engine", limit: int, task: Task) -> list[Answered | NotAnswered]:
+def _answer(
+    chunk: list[Record],
+    engine: "Engine",
+    limit: int,
+    task: Task,
+    score: "Score",
+) -> list[Answered | NotAnswered]:
     answers: list[Answered | NotAnswered | None] = []
     waiting: list[tuple[int, Record, Question]] = []
     texts: list[str] = []
@@ -301,7 +319,7 @@ def _answer(chunk: list[Record], engine: "Engine", limit: int, task: Task) -> li
                 continue
         answers.append(NotAnswered(record.id, record.line, trouble.status, trouble))
     found = iter(engine.predict(texts) if texts else ())
-    for at, record, question in waiting:
+    for (at, record, _), question in zip(waiting, score([question for *_, question in waiting]), strict=True):
         result = question.answer([next(found) for _ in question.texts])
         answers[at] = Answered(record.id, record.line, 200, result)
     return answers  # type: ignore[return-value] # every None has been replaced
@@ -374,10 +392,11 @@ def _print_summary(
     lines = summary.ok + summary.failed
     rate = lines / elapsed_s if elapsed_s else 0.0
     before = f", {summary.skipped:,} were done before" if summary.skipped else ""
+    scorer = f", scored by {task.scorer.id}" if task.scorer else ""
     place = "" if output == "-" else f"; results in {output}"
     sys.stderr.write(
         f"{lines:,} {_things(task)}: {summary.ok:,} {task.done}, {summary.failed:,} not{before}; "
-        f"{elapsed_s:.1f} s, {rate:,.0f}/s; release {release.id}{place}\n"
+        f"{elapsed_s:.1f} s, {rate:,.0f}/s; release {release.id}{scorer}{place}\n"
     )
     if as_json:
         from addrmesh.cli.document import print_document

@@ -24,6 +24,7 @@ from addrmesh.cli import (
     node,
     parse,
     release,
+    rerank,
     store,
     supervisor,
     traffic,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("parse")(parse.parse)
 app.command("validate")(validate.validate)
 app.command("match")(match.match)
+app.command("rerank")(rerank.rerank)
 app.add_typer(bulk.app, name="bulk")
 app.command("divisions")(divisions.divisions)
 app.command("up")(up.up)

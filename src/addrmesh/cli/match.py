@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +14,7 @@ def match(
     a: Annotated[str, typer.Argument(help="An address.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    release: Annotated[
-        Path | None, typer.Option(help="Directory of a release instead of the one that comes with addrmesh.")
-    ] = None,
+    release: model.MatchReleasePath = None,
     device: model.Device = "auto",
 ) -> None:
     """
@@ -28,10 +25,11 @@ def match(
     from addrmesh.address.questions import Matching
     from addrmesh.cli import terminal
 
-    opened = model.find_release(release)
+    opened, scorer = model.for_matching(release)
     one, other = terminal.addresses([a, b])
     question = Matching.of(one, other, opened.manifest.limits.max_code_points)
-    with closing(model.load(opened, device)) as engine:
+    with closing(model.load(opened, device)) as engine, model.scoring(scorer) as score:
+        (question,) = score([question])
         result = question.answer(engine.predict(question.texts) if question.texts else ())
     if as_json:
         from addrmesh.cli.document import print_document
@@ -39,7 +37,8 @@ def match(
         print_document(release=opened.id, result=result)
         return
     chances = "  ".join(f"{label} {chance:.2f}" for label, chance in result.probabilities.items())
-    lines = [f"{result.label}  same down to {result.deepest_common_level}", f"  {chances}"]
+    by = f"  by {result.scorer}" if scorer else ""
+    lines = [f"{result.label}  same down to {result.deepest_common_level}", f"  {chances}{by}"]
     if result.guards:
         lines.append(f"  never exact: {', '.join(result.guards)}")
     if result.differences:

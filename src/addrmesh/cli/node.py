@@ -24,6 +24,9 @@ def serve(
     region: Annotated[str | None, typer.Option(help="Region the node belongs to.", show_default="local")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the node in its region.", show_default="node-1")] = None,
     release: Annotated[Path | None, typer.Option(help="Directory of the release to serve.")] = None,
+    match_release: Annotated[
+        Path | None, typer.Option(help="Directory of a release for entity alignment, which then scores pairs.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N, for a release in fp16 or bf16.", show_default="auto")
     ] = None,
@@ -45,6 +48,7 @@ def serve(
             "server.region": region,
             "server.name": name,
             "release.path": release,
+            "match.release": match_release,
             "engine.device": device,
         },
     )

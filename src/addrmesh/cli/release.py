@@ -148,8 +148,8 @@ def _answers(release: "Release", device: str) -> tuple[list[Any], list[Any]]:
 
 
 def _pair_answers(release: "Release") -> tuple[list[Any], list[Any]]:
-    from addrmesh.inference.build import rounded
     from addrmesh.inference.mgeo.engine import PairScorer
+    from addrmesh.inference.release import rounded
 
     probes = release.pair_probes()
     with closing(PairScorer(release)) as scorer:

@@ -190,6 +190,8 @@ class MatchResult(Struct, frozen=True):
     probabilities: dict[str, float]
     deepest_common_level: str
     guards: tuple[str, ...]
+    scorer: str = ""
+    """Who gave the probabilities: a match release, or the built-in scorer; empty from an older service."""
     differences: tuple[Difference, ...] = ()
 
 

@@ -8,23 +8,44 @@ Batching happens **while the engine is busy**: an idle engine takes a request at
 that arrived meanwhile when it returns. There is no waiting timer. Two classes wait: INTERACTIVE, one address with a
 person behind it, and BULK, which fills what is left of a batch and keeps a small floor share. `form_batch` decides,
 purely; `Batcher` owns the clock, the queue and the worker thread, and belongs to one event loop.
+
+A row is what an engine answers: a text to tag, or a pair of texts to score.
 """
 
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from addrmesh.address.types import Component
 from addrmesh.errors import DeadlineExceeded, EngineError, NotReady, Overloaded
-from addrmesh.inference.engine import Engine
+from addrmesh.inference.release import Release
 
 Components = tuple[Component, ...]
+Row = TypeVar("Row", bound=Sized)
+Found = TypeVar("Found")
+Row_contra = TypeVar("Row_contra", contravariant=True)
+
+
+class Runs(Protocol[Row_contra, Found]):
+    """What the batcher needs of an engine, as `inference.engine.Engine` describes it for texts."""
+
+    release: Release
+    quick: bool
+
+    def predict(self, rows: Sequence[Row_contra], /) -> list[Found]:
+        """Answer each row; EngineError if the model failed."""
+        ...
+
+    def close(self) -> None:
+        """Release the model's memory."""
+        ...
+
 
 BULK_SHARE = 0.25
 """Part of every batch that bulk work may claim when both classes wait: it goes on, at a quarter of full speed."""
@@ -40,32 +61,45 @@ class Priority(IntEnum):
     BULK = 1
 
 
-class Pending:
-    """One text in the queue. `answer` resolves to its components; cancelling it gives the place up."""
+class Pending(Generic[Row, Found]):
+    """One row in the queue. `answer` resolves to what is found; cancelling it gives the place up."""
 
-    __slots__ = ("answer", "deadline", "enqueued", "priority", "text", "tokens")
+    __slots__ = ("answer", "deadline", "enqueued", "priority", "row", "tokens")
 
     def __init__(
-        self, text: str, answer: "asyncio.Future[Components]", deadline: float, priority: Priority, enqueued: float
+        self,
+        row: Row,
+        tokens: int,
+        answer: "asyncio.Future[Found]",
+        deadline: float,
+        priority: Priority,
+        enqueued: float,
     ) -> None:
-        self.text, self.tokens = text, len(text)
+        self.row, self.tokens = row, tokens
         self.answer, self.deadline, self.priority, self.enqueued = answer, deadline, priority, enqueued
 
 
-Queue = list[tuple[float, int, Pending]]
+Queue = list[tuple[float, int, Pending[Row, Found]]]
 """A heap by (deadline, arrival)."""
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[Row, Found]):
     """What `form_batch` decided."""
 
-    rows: list[Pending]
-    dropped: list[Pending]
+    rows: list[Pending[Row, Found]]
+    dropped: list[Pending[Row, Found]]
     """No longer wanted, or out of time: left the queue without taking a row."""
     bulk_credit: float
 
 
-def form_batch(interactive: Queue, bulk: Queue, *, max_tokens: int, now: float, bulk_credit: float = 0.0) -> Batch:
+def form_batch(
+    interactive: Queue[Row, Found],
+    bulk: Queue[Row, Found],
+    *,
+    max_tokens: int,
+    now: float,
+    bulk_credit: float = 0.0,
+) -> Batch[Row, Found]:
     """
     Take from both queues as many rows as one run of the engine may hold, earliest deadline first.
 
@@ -83,11 +117,11 @@ def form_batch(interactive: Queue, bulk: Queue, *, max_tokens: int, now: float, 
     Returns:
         The rows, the dropped rows, and the credit to pass to the next call.
     """
-    rows: list[Pending] = []
-    dropped: list[Pending] = []
+    rows: list[Pending[Row, Found]] = []
+    dropped: list[Pending[Row, Found]] = []
     left = max_tokens
 
-    def head(queue: Queue) -> Pending | None:
+    def head(queue: Queue[Row, Found]) -> Pending[Row, Found] | None:
         while queue:
             pending = queue[0][2]
             if pending.deadline > now and not pending.answer.done():
@@ -96,7 +130,7 @@ def form_batch(interactive: Queue, bulk: Queue, *, max_tokens: int, now: float, 
             heapq.heappop(queue)
         return None
 
-    def take(queue: Queue, allowance: float) -> float:
+    def take(queue: Queue[Row, Found], allowance: float) -> float:
         nonlocal left
         while left > 0 and (pending := head(queue)) is not None:
             if pending.tokens > allowance or (pending.tokens > left and rows):
@@ -147,7 +181,7 @@ class _Pace:
 
 
 @dataclass
-class Batcher:
+class Batcher(Generic[Row, Found]):
     """
     An engine behind a queue.
 
@@ -157,21 +191,23 @@ class Batcher:
         engine: A loaded model.
         max_batch_tokens: Upper bound on the code points of one run.
         max_wait_s: Admission limit: a longer predicted wait is refused.
+        tokens: Counts the code points of a row.
         on_batch: Called after each run with (rows, seconds of the engine, seconds the oldest row had waited).
     """
 
-    engine: Engine
+    engine: Runs[Row, Found]
     max_batch_tokens: int
     max_wait_s: float
+    tokens: Callable[[Row], int] = len
     on_batch: Callable[[int, float, float], None] = lambda rows, seconds, waited: None  # noqa: ARG005
     stats: BatcherStats = field(default_factory=BatcherStats)
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._queues: tuple[Queue, Queue] = ([], [])
+        self._queues: tuple[Queue[Row, Found], Queue[Row, Found]] = ([], [])
         self._waiting_tokens = [0, 0]
-        self._running: list[Pending] = []
+        self._running: list[Pending[Row, Found]] = []
         self._running_tokens = 0
         self._arrivals = count()
         self._credit = 0.0
@@ -237,20 +273,21 @@ class Batcher:
         self.stats.shed += 1
         return self._overload
 
-    def submit(self, text: str, deadline: float, priority: Priority = Priority.INTERACTIVE) -> Pending:
+    def submit(self, row: Row, deadline: float, priority: Priority = Priority.INTERACTIVE) -> Pending[Row, Found]:
         """
-        Put a text in the queue without asking for admission.
+        Put a row in the queue without asking for admission.
 
         Args:
-            text: Canonical, not empty.
-            deadline: Loop time after which the text is not worth running; may be infinite.
+            row: What the engine takes, as a canonical text that is not empty.
+            deadline: Loop time after which the row is not worth running; may be infinite.
             priority: Its class.
 
         Returns:
             A pending row; await its `answer`, or cancel that to leave the queue. The answer fails with
             DeadlineExceeded, EngineError or NotReady.
         """
-        pending = Pending(text, self._loop.create_future(), deadline, priority, time.perf_counter())
+        answer: asyncio.Future[Found] = self._loop.create_future()
+        pending = Pending(row, self.tokens(row), answer, deadline, priority, time.perf_counter())
         if self._closed:
             pending.answer.set_exception(NotReady("the node is stopping"))
             return pending
@@ -266,11 +303,11 @@ class Batcher:
         return pending
 
     async def predict(
-        self, text: str, *, deadline: float = float("inf"), priority: Priority = Priority.INTERACTIVE
-    ) -> Components:
-        """Admit, queue and await one text: `admit`, then `submit`, with their errors."""
+        self, row: Row, *, deadline: float = float("inf"), priority: Priority = Priority.INTERACTIVE
+    ) -> Found:
+        """Admit, queue and await one row: `admit`, then `submit`, with their errors."""
         self.admit(deadline, priority)
-        return await self.submit(text, deadline, priority).answer
+        return await self.submit(row, deadline, priority).answer
 
     async def drain(self) -> None:
         """Return when everything that was submitted has been answered."""
@@ -313,42 +350,42 @@ class Batcher:
             self._idle.set()
             return
         self._set_alarm()
-        texts = [pending.text for pending in batch.rows]
+        rows = [pending.row for pending in batch.rows]
         if self.engine.quick:
-            self._deliver(*self._run(texts))
+            self._deliver(*self._run(rows))
         else:
-            self._loop.run_in_executor(self._worker, self._run, texts).add_done_callback(self._finish)
+            self._loop.run_in_executor(self._worker, self._run, rows).add_done_callback(self._finish)
 
-    def _run(self, texts: list[str]) -> tuple[Sequence[Components | EngineError], float]:
+    def _run(self, rows: list[Row]) -> tuple[Sequence[Found | EngineError], float]:
         """Run on the worker thread; a batch that fails is tried row by row, once, so a bad row fails alone."""
         started = time.perf_counter()
-        answers: Sequence[Components | EngineError]
+        answers: Sequence[Found | EngineError]
         try:
-            answers = self._engine_rows(texts)
+            answers = self._engine_rows(rows)
         except EngineError as error:
-            answers = [error] if len(texts) == 1 else [self._engine_row(text) for text in texts]
+            answers = [error] if len(rows) == 1 else [self._engine_row(row) for row in rows]
         return answers, time.perf_counter() - started
 
-    def _engine_row(self, text: str) -> Components | EngineError:
+    def _engine_row(self, row: Row) -> Found | EngineError:
         try:
-            return self._engine_rows([text])[0]
+            return self._engine_rows([row])[0]
         except EngineError as error:
             return error
 
-    def _engine_rows(self, texts: list[str]) -> list[Components]:
+    def _engine_rows(self, rows: list[Row]) -> list[Found]:
         try:
-            answers = self.engine.predict(texts)
+            answers = self.engine.predict(rows)
         except EngineError:
             raise
         except Exception as error:
             # Whatever a runtime raises; its message may hold the text, so only the type is kept.
             raise EngineError(f"the model failed with {type(error).__name__}") from error
-        if not isinstance(answers, list) or len(answers) != len(texts):
-            raise EngineError(f"the model did not give {len(texts)} answers to {len(texts)} texts")
+        if not isinstance(answers, list) or len(answers) != len(rows):
+            raise EngineError(f"the model did not give {len(rows)} answers to {len(rows)} texts")
         return answers
 
-    def _finish(self, run: "asyncio.Future[tuple[Sequence[Components | EngineError], float]]") -> None:
-        answers: Sequence[Components | EngineError]
+    def _finish(self, run: "asyncio.Future[tuple[Sequence[Found | EngineError], float]]") -> None:
+        answers: Sequence[Found | EngineError]
         try:
             answers, seconds = run.result()
         except BaseException as error:  # noqa: BLE001 - e.g. SystemExit on the worker: those who wait must be told
@@ -357,7 +394,7 @@ class Batcher:
             answers, seconds = [failed] * len(self._running), 0.0
         self._deliver(answers, seconds)
 
-    def _deliver(self, answers: Sequence[Components | EngineError], seconds: float) -> None:
+    def _deliver(self, answers: Sequence[Found | EngineError], seconds: float) -> None:
         rows, tokens = self._running, self._running_tokens
         for pending, answer in zip(rows, answers, strict=True):
             if pending.answer.done():
@@ -414,7 +451,11 @@ class Batcher:
                 self._expire(pending)
         self._set_alarm()
 
-    def _expire(self, pending: Pending) -> None:
+    def _expire(self, pending: Pending[Row, Found]) -> None:
         if not pending.answer.done():
             self.stats.expired += 1
             pending.answer.set_exception(DeadlineExceeded("the deadline passed before the model could answer"))
+
+
+PendingText = Pending[str, Components]
+TextBatcher = Batcher[str, Components]

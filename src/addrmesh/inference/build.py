@@ -34,6 +34,7 @@ from addrmesh.inference.release import (
     Probe,
     Release,
     open_release,
+    rounded,
 )
 
 Precision = Literal["fp32", "int8", "fp16", "bf16"]
@@ -166,8 +167,3 @@ def _steady(release: Release, addresses: Sequence[str]) -> list[Probe]:
     if not kept:
         raise ReleaseError(f"in {release.manifest.precision} the model answers no probe as in fp32; build it in fp32")
     return kept
-
-
-def rounded(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores of a pair as a probe set holds them."""
-    return {label: round(score, 4) for label, score in scores.items()}

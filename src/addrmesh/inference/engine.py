@@ -1,11 +1,15 @@
 """SEAM: the engine. It owns one loaded release on one device and answers batches of canonical texts."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from addrmesh.address.types import Component
 from addrmesh.errors import ConfigError, ReleaseError
 from addrmesh.inference.release import IN_TORCH, Release
+
+if TYPE_CHECKING:
+    from addrmesh.inference.mgeo.align import Aligner
+    from addrmesh.inference.mgeo.engine import PairScorer
 
 
 class Engine(Protocol):
@@ -73,10 +77,34 @@ def load_engine(release: Release, device: str = "auto") -> Engine:
 
             return MGeoTagger(release)
         case "mgeo-bert", _:
-            raise ReleaseError(
-                f"release {release.id} is for {task}; a node and `addrmesh parse` need one for elements-tagging"
-            )
+            raise _wrong(release, "elements-tagging")
         case _:
             raise ReleaseError(
                 f"release {release.id} holds a model of family {family!r}; this addrmesh runs bilstm-bies and mgeo-bert"
             )
+
+
+def load_aligner(release: Release) -> "Aligner":
+    """Load what scores pairs for matching; ReleaseError if the release is for something else or does not fit here."""
+    if release.manifest.task != "entity-alignment":
+        raise _wrong(release, "entity-alignment")
+    from addrmesh.inference.mgeo.align import Aligner
+
+    return Aligner(release)
+
+
+def load_ranker(release: Release) -> "PairScorer":
+    """Load what scores candidates for a query; ReleaseError as for `load_aligner`."""
+    if release.manifest.task != "rerank":
+        raise _wrong(release, "rerank")
+    from addrmesh.inference.mgeo.engine import PairScorer
+
+    return PairScorer(release)
+
+
+def _wrong(release: Release, task: str) -> ReleaseError:
+    return ReleaseError(
+        f"release {release.id} is for {release.manifest.task}, asked for is one for {task}: elements-tagging is for a "
+        "node's release.path and `addrmesh parse`, entity-alignment for match.release and `addrmesh match`, rerank for "
+        "`addrmesh rerank`"
+    )

@@ -7,6 +7,7 @@ bytes. `open_release` checks all of it; nothing in the directory is ever execute
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_code_points: int
     max_tokens: int | None = None
     """Of a text, or of a pair of texts together; None where characters are all that counts."""
+
+    @property
+    def pair_code_points(self) -> int:
+        """How many code points two texts may have together: a character is a token at most, and three are special."""
+        return (self.max_tokens or self.max_code_points) - 3
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +87,11 @@ class PairProbe(msgspec.Struct, frozen=True):
     first: str
     second: str
     scores: dict[str, float]
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores of a pair as a probe set holds them."""
+    return {label: round(score, 4) for label, score in scores.items()}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import structlog
 
 from addrmesh.address.questions import Found, Question, Validation
 from addrmesh.errors import AddrmeshError, EngineError, Overloaded, Unavailable
-from addrmesh.inference.batcher import Batcher, Priority
+from addrmesh.inference.batcher import Priority, TextBatcher
 from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
 
@@ -120,8 +120,8 @@ class Ladder:
 
     def __init__(
         self,
-        builtin: Batcher,
-        restart: Callable[[], Awaitable[Batcher]],
+        builtin: TextBatcher,
+        restart: Callable[[], Awaitable[TextBatcher]],
         metrics: NodeMetrics,
         breaker: Breaker | None = None,
     ) -> None:
@@ -133,8 +133,9 @@ class Ladder:
         self._returning: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
-    def until(self, deadline: float) -> float:
-        """Return the loop time at which the node's own model has had its share of the time until `deadline`."""
+    @staticmethod
+    def until(deadline: float) -> float:
+        """Return the loop time at which a node's own model has had its share of the time until `deadline`."""
         now = asyncio.get_running_loop().time()
         return min(deadline - min(RESERVE_S, (deadline - now) / 4), now + LONGEST_S)
 
@@ -153,7 +154,7 @@ class Ladder:
             return error
         return None
 
-    def overload(self, own: Batcher) -> Overloaded | None:
+    def overload(self, own: TextBatcher) -> Overloaded | None:
         """Return why any interactive request is refused now, if so. It is always the same object: do not raise it."""
         refusal = self.builtin.overload()
         return refusal if self.why is not None or own.overload() is not None else None

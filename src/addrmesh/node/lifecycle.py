@@ -10,14 +10,14 @@ goes back: a drained process ends.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal
 
 from addrmesh.address.normalize import normalize
 from addrmesh.errors import NotReady, ReleaseError
 from addrmesh.inference.batcher import Components
-from addrmesh.inference.release import Probe
+from addrmesh.inference.release import PairProbe, Probe, rounded
 
 
 class Draining(NotReady):
@@ -103,16 +103,37 @@ async def check_probes(probes: Sequence[Probe], predict: Callable[[str], Awaitab
     Raises:
         ProbeFailed: It names the probe by its number, from 0, and the labels that differ, never its text.
     """
+
+    async def answer(probe: Probe) -> str:
+        return _words([c[:3] for c in await predict(normalize(probe.address).text)])
+
+    await _check([_words(probe.components) for probe in probes], lambda number: answer(probes[number]))
+
+
+async def check_pair_probes(
+    probes: Sequence[PairProbe], score: Callable[[str, str], Awaitable[Mapping[str, float]]]
+) -> None:
+    """Ask every probe of a match release, as `check_probes` does."""
+
+    async def answer(probe: PairProbe) -> str:
+        return _chances(rounded(await score(probe.first, probe.second)))
+
+    await _check([_chances(probe.scores) for probe in probes], lambda number: answer(probes[number]))
+
+
+async def _check(expected: Sequence[str], answer: Callable[[int], Awaitable[str]]) -> None:
     for _ in range(2):
-        answers = await asyncio.gather(*(predict(normalize(probe.address).text) for probe in probes))
-        for number, (probe, answer) in enumerate(zip(probes, answers, strict=True)):
-            expected = probe.components
-            found = [(component.type, component.start, component.end) for component in answer]
-            if expected != found:
+        answers = await asyncio.gather(*map(answer, range(len(expected))))
+        for number, (wanted, found) in enumerate(zip(expected, answers, strict=True)):
+            if wanted != found:
                 raise ProbeFailed(
-                    f"probe {number} of {len(probes)} failed: expected {_words(expected)}, found {_words(found)}; "
+                    f"probe {number} of {len(expected)} failed: expected {wanted}, found {found}; "
                     "the release does not run here as it did where it was made"
                 )
+
+
+def _chances(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {scores[label]}" for label in sorted(scores))
 
 
 def _words(components: Sequence[tuple[str, int, int]]) -> str:

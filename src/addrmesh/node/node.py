@@ -15,8 +15,8 @@ from addrmesh.address import divisions, questions
 from addrmesh.address.decision import DECISION_RULE
 from addrmesh.address.verdict import DecisionRule, default_rule
 from addrmesh.errors import AddrmeshError, ConfigError, ReleaseError
-from addrmesh.inference.batcher import Batcher, Priority
-from addrmesh.inference.engine import Engine, load_engine
+from addrmesh.inference.batcher import Batcher, Priority, Runs, TextBatcher
+from addrmesh.inference.engine import Engine, load_aligner, load_engine
 from addrmesh.inference.release import BUILTIN, Release, open_release
 from addrmesh.node.access import Access
 from addrmesh.node.asgi import CLOSE, HeaderPairs, Request, Responder
@@ -24,8 +24,8 @@ from addrmesh.node.cache import Cache
 from addrmesh.node.corrections import Corrections
 from addrmesh.node.follow import Follower, open_store
 from addrmesh.node.ladder import Ladder
-from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_probes
-from addrmesh.node.pipeline import Pipeline
+from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_pair_probes, check_probes
+from addrmesh.node.pipeline import PairBatcher, Pipeline
 from addrmesh.node.wire import Mode, Service, revalidate_after
 from addrmesh.settings import NodeSettings
 from addrmesh.telemetry.log import failure
@@ -69,7 +69,8 @@ class Node:
         """Who may ask; None where everybody may."""
         self._load = load
         self._log = structlog.get_logger()
-        self._batcher: Batcher | None = None
+        self._batcher: TextBatcher | None = None
+        self._scorer: PairBatcher | None = None
         self._ladder: Ladder | None = None
         self._pipeline: Pipeline | None = None
         self._following: asyncio.Task[None] | None = None
@@ -118,11 +119,22 @@ class Node:
         caller = self.access.authorize(request.headers.get(b"authorization"), scope, now)
         return self.access.quota.headers(caller, now)
 
-    def service(self, request: Request, cached: bool, mode: Mode = "FULL", corrected: bool = False) -> Service:
+    @property
+    def scorer(self) -> str:
+        """Who scores pairs: the match release, or the built-in scorer."""
+        return self._scorer.engine.release.id if self._scorer is not None else questions.builtin_scorer()
+
+    def service(
+        self,
+        request: Request,
+        cached: bool,
+        mode: Mode = "FULL",
+        corrected: bool = False,
+        tagged_by: str | None = None,
+    ) -> Service:
         """Return who answered, how, and how long it took since the request arrived."""
         region, node, release, gazetteer = self._service
-        if mode == "BUILTIN_MODEL" and self._ladder is not None:
-            release = self._ladder.builtin.engine.release.id
+        release = tagged_by or release
         edge = request.headers.get(b"x-addrmesh-edge")
         took_by = edge.decode("latin-1") if edge is not None and _EDGE(edge) else None
         elapsed_ms = round((perf_counter() - request.arrived) * 1000, 3)
@@ -156,10 +168,12 @@ class Node:
                 self._queue(await asyncio.to_thread(load_engine, builtin)), self._restart, self.metrics
             )
             await _check(self._ladder.builtin)
+        if settings.match.release is not None:
+            await self._load_scorer(settings.match.release)
         limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
         cache = Cache(settings.cache.entries, release.id)
         pipeline = self._pipeline = Pipeline(
-            batcher, cache, self.metrics, limit, self.corrections, self._ladder, self._rule
+            batcher, cache, self.metrics, limit, self.corrections, self._ladder, self._rule, self._scorer
         )
         await asyncio.to_thread(questions.warm)
         self.metrics.queue_depth.read = lambda: pipeline.batcher.queue_depth
@@ -175,9 +189,29 @@ class Node:
         gc.freeze()
         if self.lifecycle.state is State.STARTING:  # it may have been told to stop meanwhile
             self.lifecycle.move_to(State.READY)
-            self._log.info("node.started", release=release.id, seconds=round(self.lifecycle.uptime_s, 3))
+            self._log.info(
+                "node.started", release=release.id, scorer=self.scorer, seconds=round(self.lifecycle.uptime_s, 3)
+            )
 
-    def _queue(self, engine: Engine) -> Batcher:
+    async def _load_scorer(self, path: Path) -> None:
+        """Load a match release and check its probe set."""
+        from addrmesh.address.match import LABELS  # late: numpy takes 0.1 s to import
+
+        engine = await asyncio.to_thread(lambda: load_aligner(open_release(path)))
+        scorer = self._scorer = PairBatcher(
+            engine,
+            max_batch_tokens=self.settings.batching.max_batch_tokens,
+            max_wait_s=self._max_wait_s(engine),
+            tokens=lambda pair: len(pair[0]) + len(pair[1]),
+        )
+
+        async def score(first: str, second: str) -> dict[str, float]:
+            found = await scorer.predict((first, second), priority=Priority.BULK)
+            return dict(zip(LABELS, found.chances, strict=True))
+
+        await check_pair_probes(scorer.engine.release.pair_probes(), score)
+
+    def _queue(self, engine: Engine) -> TextBatcher:
         return Batcher(
             engine,
             max_batch_tokens=self.settings.batching.max_batch_tokens,
@@ -185,11 +219,11 @@ class Node:
             on_batch=self.metrics.observe_batch,
         )
 
-    def _max_wait_s(self, engine: Engine) -> float:
+    def _max_wait_s(self, engine: Runs[Any, Any]) -> float:
         usual_ms = QUICK_WAIT_MS if engine.quick else SLOW_WAIT_MS
         return (usual_ms if self._max_wait_ms is None else self._max_wait_ms) / 1000
 
-    async def _restart(self) -> Batcher:
+    async def _restart(self) -> TextBatcher:
         """Load the node's model again, in place of one that is closed."""
         engine = await asyncio.to_thread(self._load)
         if self.release is not None and engine.release.id != self.release.id:
@@ -226,9 +260,9 @@ class Node:
         if self._pipeline is not None:
             self._pipeline.rule = rule
 
-    def _batchers(self) -> list[Batcher]:
+    def _batchers(self) -> list[Batcher[Any, Any]]:
         builtin = self._ladder.builtin if self._ladder is not None else None
-        return [one for one in (self._batcher, builtin) if one is not None]
+        return [one for one in (self._batcher, builtin, self._scorer) if one is not None]
 
     async def stop(self) -> None:
         """Drain within the time the settings give, then free the engine."""
@@ -264,7 +298,7 @@ class Node:
         return server.region, server.name, release.id if release else "", divisions.version()
 
 
-async def _check(batcher: Batcher) -> None:
+async def _check(batcher: TextBatcher) -> None:
     """Warm an engine up with its release's probe set, and check what it answers."""
     # As bulk work without a deadline: no probe is ever refused.
     await check_probes(batcher.engine.release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))

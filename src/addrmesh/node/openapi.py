@@ -49,6 +49,12 @@ _WEAKER = (
     "the model since; `cached` says that it was remembered."
 )
 
+_MATCHED = (
+    "`result.scorer` names who gave the probabilities: the node's match release, or the built-in scorer where the node "
+    "has none, or the release has nothing to say (the same text twice, an empty one, more than it reads at once). When "
+    "the release fails or is late, the built-in scorer answers and `mode` is `BUILTIN_MODEL`. Guards stand above both."
+)
+
 _BODY_CODES = ("invalid-json", "invalid-header", "request-timeout", "input-too-long", "unsupported-media-type")
 _WORK_CODES = ("internal", "engine-failed", "overloaded", "node-starting", "node-draining", "deadline-exceeded")
 
@@ -268,7 +274,11 @@ _OPERATIONS: dict[tuple[str, str], Json] = {
     ("POST", "/v1/addresses:batchValidate"): _batch("Judge several addresses", "batchValidateAddresses", "Validate"),
     ("POST", "/v1/addresses:bulkValidate"): _bulk("Judge a file of addresses", "bulkValidateAddresses", "Validate"),
     ("POST", "/v1/address:match"): _single(
-        "Say whether two addresses name the same place", "matchAddresses", "Match", "How the two relate"
+        "Say whether two addresses name the same place",
+        "matchAddresses",
+        "Match",
+        "How the two relate",
+        description=_MATCHED,
     ),
     ("POST", "/v1/addresses:batchMatch"): _batch("Compare several pairs of addresses", "batchMatch", "Match"),
     ("POST", "/v1:validateAddress"): {

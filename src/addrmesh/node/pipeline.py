@@ -2,7 +2,8 @@
 The data spine: normalise, apply corrections, look in the cache, join a flight or wait in the batcher, answer.
 
 The order of the steps is written here and nowhere else. Whatever is asked, parsing, validating or matching, its texts
-go the same way, so a text is tagged once however it is asked about.
+go the same way, so a text is tagged once however it is asked about. Where the node has a match release, a pair waits
+for its scores while its texts are tagged; when they fail or are late, the built-in scorer takes their place.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from addrmesh.address.questions import Parsing, Question, Validation
+from addrmesh.address.questions import Matching, Parsing, Question, Scored, Validation
 from addrmesh.address.verdict import DecisionRule
 from addrmesh.errors import AddrmeshError, DeadlineExceeded, EngineError, Overloaded, Unavailable
-from addrmesh.inference.batcher import Batcher, Components, Pending, Priority
+from addrmesh.inference.batcher import Batcher, Components, Pending, PendingText, Priority, TextBatcher
 from addrmesh.node.cache import Cache, Parsed
 from addrmesh.node.corrections import Corrections
 from addrmesh.node.ladder import Ladder, weaker
@@ -37,6 +38,16 @@ ANSWERS_AT_ONCE = 4
 """Of a batch, before others get the event loop: judging takes a quarter of a millisecond, comparing one."""
 
 
+PairBatcher = Batcher[tuple[str, str], Scored]
+Scoring = Pending[tuple[str, str], Scored] | Unavailable
+"""A pair that waits for its scores, or why it is not taken."""
+
+Scores = tuple[Scored | None, Mode]
+"""What a match release says of a question, and how good that makes the answer."""
+
+NOT_SCORED: Scores = (None, "FULL")
+"""Of a question that no match release is asked about."""
+
 _OUTCOMES: dict[Mode, str] = {"FULL": "ok", "BUILTIN_MODEL": "builtin-model", "RULES_ONLY": "rules-only"}
 
 
@@ -53,16 +64,18 @@ class Answer(NamedTuple):
 
     result: bytes
     cached: bool
-    """Whether nothing had to be tagged for it."""
+    """Whether nothing had to be tagged or scored for it."""
     mode: Mode = "FULL"
     corrected: bool = False
+    release: str | None = None
+    """That tagged it; None for the node's own."""
 
 
 class AnswerFailed(AddrmeshError):
     """No answer could be made of what the model found."""
 
 
-async def _outcome(row: Pending) -> Components | AddrmeshError:
+async def _outcome(row: PendingText) -> Components | AddrmeshError:
     try:
         return await row.answer
     except AddrmeshError as error:
@@ -91,16 +104,18 @@ class Pipeline:
         corrections: Approved answers, which win over the model.
         ladder: Answers when the batcher's engine does not; None where nothing stands below it.
         rule: Turns issues into actions from the next question on; None for the package's own.
+        scorer: Of a match release; None for the built-in scorer. Owned as the batcher is.
     """
 
-    batcher: Batcher
+    batcher: TextBatcher
     cache: Cache
     metrics: NodeMetrics
     max_code_points: int
     corrections: Corrections = field(default_factory=Corrections)
     ladder: Ladder | None = None
     rule: DecisionRule | None = None
-    _flights: dict[bytes, Pending] = field(default_factory=dict)
+    scorer: PairBatcher | None = None
+    _flights: dict[bytes, PendingText] = field(default_factory=dict)
     _found: float = 1.0
     """Share of texts that lately needed no row of their own; 1 until it is known better."""
 
@@ -150,13 +165,13 @@ class Pipeline:
                 self._found += LOOKUP_WEIGHT * (known - self._found)
                 if one.parsed is None:
                     misses.append(one)
-            if not misses:
+            if not misses and (self.scorer is None or not isinstance(question, Matching)):
                 answer = self._answer(question, held, [], cached=True)
                 self._count(answer)
                 return answer
             self.metrics.cache_misses.inc(by=len(misses))
             # Queued at once, not when its task starts: the next to be admitted must find it there.
-            mine: dict[bytes, Pending] = {}
+            mine: dict[bytes, PendingText] = {}
             refusal = None
             new = {one.key: one.text for one in misses if one.key not in self._flights}
             until = self._until(deadline)
@@ -167,22 +182,28 @@ class Pipeline:
             raise
         if refusal is not None:
             return self._ask_below(question, held, refusal, deadline)
-        return self._ask_later(question, held, misses, mine, until, deadline)
+        scoring = self._score(question, deadline, Priority.INTERACTIVE)
+        return self._ask_later(question, held, misses, mine, until, deadline, scoring)
 
     async def _ask_later(
         self,
         question: Question,
         held: list[_Held],
         misses: list[_Held],
-        mine: dict[bytes, Pending],
+        mine: dict[bytes, PendingText],
         until: float,
         deadline: float,
+        scoring: Scoring | None,
     ) -> Answer:
         """Answer with the model; it has time `until` then."""
         try:
             rows = [self._infer(m.key, m.text, until, Priority.INTERACTIVE, mine.get(m.key)) for m in misses]
-            found = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
-            answer = self._answer(question, held, found, cached=False)
+            scores = NOT_SCORED
+            if scoring is None:
+                found = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
+            else:
+                found, scores = await asyncio.gather(asyncio.gather(*rows), self._scored(scoring))
+            answer = self._answer(question, held, found, cached=not rows and scoring is None, scores=scores)
         except (EngineError, Unavailable) as error:
             return await self._ask_below(question, held, error, deadline)
         except AddrmeshError as error:
@@ -230,21 +251,28 @@ class Pipeline:
                 self._count(error)
                 raise
         self.metrics.cache_misses.inc(by=len(misses))
-        found: dict[bytes, Parsed | AddrmeshError]
+        found: dict[bytes, Parsed | AddrmeshError] = dict.fromkeys(rows, refusal) if refusal else {}
+        scores: dict[int, Scores] = {}
         if refusal is None:
             until = self._until(deadline)
-            answered = await asyncio.gather(*(self._infer_or_error(key, text, until) for key, text in rows.items()))
-            found = dict(zip(rows, answered, strict=True))
-        else:
-            found = dict.fromkeys(rows, refusal)
+            pairs = {
+                at: scoring
+                for at, question in enumerate(questions)
+                if (scoring := self._score(question, deadline, Priority.BULK)) is not None
+            }
+            answered, scored = await asyncio.gather(
+                asyncio.gather(*(self._infer_or_error(key, text, until) for key, text in rows.items())),
+                asyncio.gather(*map(self._scored, pairs.values())),
+            )
+            found, scores = dict(zip(rows, answered, strict=True)), dict(zip(pairs, scored, strict=True))
         failed = [some for some in held if any(isinstance(found.get(one.key), AddrmeshError) for one in some)]
         builtin = await self._builtin([one for some in failed for one in some], deadline, Priority.BULK)
         answers: list[Answer | AddrmeshError] = []
-        for question, done, some in zip(questions, approved, held, strict=True):
+        for at, (question, done, some) in enumerate(zip(questions, approved, held, strict=True)):
             if len(answers) % ANSWERS_AT_ONCE == ANSWERS_AT_ONCE - 1:
                 await asyncio.sleep(0)
             mine = [found[one.key] for one in some if one.parsed is None]
-            answers.append(done or self._settle(question, some, mine, builtin))
+            answers.append(done or self._settle(question, some, mine, builtin, scores.get(at)))
             self._count(answers[-1])
         return answers
 
@@ -276,6 +304,32 @@ class Pipeline:
         key = self.cache.key(text)
         return _Held(key, text, self.cache.get(key))
 
+    def _score(self, question: Question | AddrmeshError, deadline: float, priority: Priority) -> Scoring | None:
+        """Let the pair of a question wait for its scores; None where no match release is asked."""
+        if self.scorer is None or not isinstance(question, Matching):
+            return None
+        pair = question.pair(self.scorer.engine.release.manifest.limits.pair_code_points)
+        if pair is None:
+            return None
+        until = Ladder.until(deadline)
+        try:
+            self.scorer.admit(until, priority)
+        except Unavailable as error:
+            return error
+        return self.scorer.submit(pair, until, priority)
+
+    async def _scored(self, scoring: Scoring) -> Scores:
+        """Return the scores; without any, the built-in scorer is left to answer."""
+        try:
+            if isinstance(scoring, Unavailable):
+                raise scoring
+            return await scoring.answer, "FULL"
+        except AddrmeshError as error:
+            self.metrics.match_fallbacks.inc(kind_of(error).code)
+            if isinstance(error, EngineError):
+                self._log.error("scorer.failed", **failure(error))
+            return None, "BUILTIN_MODEL"
+
     def _until(self, deadline: float) -> float:
         """Return until when the node's own model has time."""
         return deadline if self.ladder is None else self.ladder.until(deadline)
@@ -293,6 +347,7 @@ class Pipeline:
         held: list[_Held],
         found: list[Parsed | AddrmeshError],
         builtin: Mapping[str, Components | AddrmeshError],
+        scores: Scores | None,
     ) -> Answer | AddrmeshError:
         if isinstance(question, AddrmeshError):
             return question
@@ -300,15 +355,28 @@ class Pipeline:
             for one in found:
                 if isinstance(one, AddrmeshError):
                     return self._weaker(question, held, one, builtin)
-            return self._answer(question, held, [p for p in found if isinstance(p, Parsed)], cached=not found)
+            parsed = [p for p in found if isinstance(p, Parsed)]
+            cached = not found and scores is None
+            return self._answer(question, held, parsed, cached=cached, scores=scores or NOT_SCORED)
         except AddrmeshError as error:
             return error
 
-    def _answer(self, question: Question, held: list[_Held], found: Sequence[Parsed], *, cached: bool) -> Answer:
+    def _answer(
+        self,
+        question: Question,
+        held: list[_Held],
+        found: Sequence[Parsed],
+        *,
+        cached: bool,
+        scores: Scores = NOT_SCORED,
+    ) -> Answer:
         """Render the answer; `found` is what `held` lacks, in order."""
         left = iter(found)
         parsed = [one.parsed or next(left) for one in held]
-        return Answer(self._rendered(question, parsed), cached, "FULL", self._corrected(held))
+        scored, mode = scores
+        if scored is not None and isinstance(question, Matching):
+            question = question._replace(scored=scored)
+        return Answer(self._rendered(question, parsed), cached, mode, self._corrected(held))
 
     def _corrected(self, held: list[_Held]) -> bool:
         return bool(self.corrections) and any(one.corrected for one in held)
@@ -354,7 +422,8 @@ class Pipeline:
             found = [one for one in read if not isinstance(one, AddrmeshError)]
             if len(found) == len(read):
                 result = self._encoded(question, lambda: weaker(question, found))
-                return Answer(result, cached=False, mode="BUILTIN_MODEL", corrected=self._corrected(held))
+                release = self.ladder.builtin.engine.release.id if self.ladder is not None else None
+                return Answer(result, False, "BUILTIN_MODEL", self._corrected(held), release)
             error = next(one for one in read if isinstance(one, AddrmeshError))
         if not (isinstance(error, EngineError) and isinstance(question, Validation)):
             raise error
@@ -362,7 +431,7 @@ class Pipeline:
         return Answer(self._encoded(question, question.without_engine), cached=False, mode="RULES_ONLY")
 
     async def _infer(
-        self, key: bytes, text: str, deadline: float, priority: Priority, mine: Pending | None = None
+        self, key: bytes, text: str, deadline: float, priority: Priority, mine: PendingText | None = None
     ) -> Parsed:
         """Answer a miss: await the row `mine`, or join an identical request's, or queue a row that others join."""
         while mine is None:
@@ -387,13 +456,13 @@ class Pipeline:
         components = await mine.answer
         return self.cache.get(key) or Parsed.of(components)
 
-    def _submit(self, key: bytes, text: str, deadline: float, priority: Priority) -> Pending:
+    def _submit(self, key: bytes, text: str, deadline: float, priority: Priority) -> PendingText:
         """Queue a row that others may join."""
         flight = self._flights[key] = self.batcher.submit(text, deadline, priority)
         flight.answer.add_done_callback(lambda _: self._land(key, flight))  # before whoever awaits it goes on
         return flight
 
-    def _land(self, key: bytes, flight: Pending) -> None:
+    def _land(self, key: bytes, flight: PendingText) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.answer.cancelled():

@@ -130,6 +130,7 @@ class Routes:
             len(given) == len(answers) > 0 and all(answer.cached for answer in given),
             wire.weakest(answer.mode for answer in given),
             any(answer.corrected for answer in given),
+            next((answer.release for answer in given if answer.release), None),
         )
         return Reply(200, wire.encode(wire.BatchReply(self.node.responder.new_id(), items, service)), JSON + quota)
 
@@ -241,6 +242,7 @@ class Routes:
                         normalizer=NORMALIZER_VERSION,
                         release=release.id if release else None,
                         gazetteer=version(),
+                        scorer=self.node.scorer if release else None,
                     ),
                     limits=wire.MetaLimits(
                         max_code_points=limits.max_code_points,

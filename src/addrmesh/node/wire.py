@@ -426,6 +426,7 @@ class Versions(Struct, frozen=True):
     normalizer: int
     release: str | None
     gazetteer: str
+    scorer: Annotated[str | None, Meta(description="Of pairs: a match release, or the built-in scorer.")]
 
 
 class MetaReply(Struct, frozen=True):

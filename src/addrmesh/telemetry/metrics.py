@@ -144,6 +144,13 @@ class NodeMetrics(Collector):
         )
     )
 
+    match_fallbacks: Counter = field(
+        default_factory=lambda: Counter(
+            "match_fallbacks_total",
+            "Pairs that the built-in scorer took over from the match release, by problem code.",
+            ("reason",),
+        )
+    )
     node_degraded: Gauge = field(
         default_factory=lambda: Gauge(
             "node_degraded", "1 while the built-in model answers in place of the node's own release."

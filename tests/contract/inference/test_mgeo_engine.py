@@ -135,7 +135,7 @@ def test_a_pair_gets_the_same_scores_alone_and_in_any_company(tmp_path: Path, ta
         assert tuple(scores) == release.manifest.tags
         assert all(0 <= score <= 1 for score in scores.values())
         assert len(scores) == 1 or abs(sum(scores.values()) - 1) < 1e-9
-    with pytest.raises(ReleaseError, match="a node and `addrmesh parse` need one for elements-tagging"):
+    with pytest.raises(ReleaseError, match="asked for is one for elements-tagging"):
         load_engine(release)
 
 

@@ -33,7 +33,7 @@ rows = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 20), st.booleans())
 def queue_of(asked: list[Row], priority: Priority = Priority.INTERACTIVE) -> Queue:
     queue: Queue = []
     for number, (tokens, deadline, cancelled) in enumerate(asked):
-        pending = Pending("x" * tokens, Answer(done=cancelled), deadline, priority, 0.0)  # type: ignore[arg-type]
+        pending = Pending("x" * tokens, tokens, Answer(done=cancelled), deadline, priority, 0.0)  # type: ignore[arg-type]
         heapq.heappush(queue, (deadline, number, pending))
     return queue
 

@@ -91,7 +91,10 @@ CATALOGUE: dict[str, Kind] = {
         ("info",), "已去除与地址无关的内容", "what is no part of an address was left out", "notes, markup"
     ),
     "UNRESOLVED_TOKENS": Kind(
-        ("warning", "error"), "无法识别:{}", "could not place: {}", "text or a division that is not known"
+        ("warning", "info", "error"),
+        "无法识别:{}",
+        "could not place: {}",
+        "text or a division that is not known; told where it stands apart and has no word of a place in it",
     ),
     "MULTIPLE_ADDRESSES": Kind(
         ("error",),

@@ -247,7 +247,8 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
                 found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, False, zone))
         elif _alone(text, start, end) and not (inside and written in _SIDES):
             bearing = divisions.places(written)
-            if bearing and bearing[0].in_force:
+            known = bool(bearing) and bearing[0].in_force and not (inside and _is_short(written, bearing[0]))
+            if known:
                 found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
         elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
             found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
@@ -295,6 +296,11 @@ def _swallows(text: str, last: Mention, start: int) -> bool:
     )
 
 
+def _is_short(name: str, division: Division) -> bool:
+    """Return whether a name is the short one of a district: behind a road 平房 is a kind of house."""
+    return division.level == "district" and division.name != name
+
+
 def _city_of_zone(pieces: list[Mention]) -> list[Mention]:
     """Return the city that a zone's name begins with: 成都高新区."""
     if len(pieces) != 1 or not pieces[0].is_zone or pieces[0].divisions:
@@ -304,10 +310,12 @@ def _city_of_zone(pieces: list[Mention]) -> list[Mention]:
         return []
     for size in range(len(zone.text) - 2, 1, -1):
         cities = tuple(
-            d for d in named(zone.text[:size]) if d.in_force and (d.level == "city" or d.code in MUNICIPALITIES)
+            d
+            for d in divisions.places(zone.text[:size])
+            if d.in_force and (d.level == "city" or d.code in MUNICIPALITIES or d.name == zone.text[:size])
         )
         if cities and _ZONE_KIND.match(zone.text, size):
-            return [Mention(zone.start, zone.start + size, zone.text[:size], "city", zone.confidence, cities)]
+            return [Mention(zone.start, zone.start + size, zone.text[:size], cities[0].level, zone.confidence, cities)]
     return []
 
 

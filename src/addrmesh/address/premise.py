@@ -36,7 +36,7 @@ _VILLAGE_OFFICE = re.compile("村委会|居委会|村民委员会|党群服务�
 _OFFICE = re.compile(rf"(?P<village>.{{2,}}(?:村|社区))(?P<office>{_VILLAGE_OFFICE.pattern})\Z")
 _BOX = re.compile(r"信箱|邮箱|分箱")
 _GENERIC = re.compile(
-    r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|.*[那这哪][里儿边]|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
+    r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|.*[那这哪][里儿边]|[\dA-Za-z]{1,3}区|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
 )
 _BUILDING = re.compile(
     r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
@@ -65,6 +65,9 @@ _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米)处?\Z")
 _UNIT = re.compile("[里米Kk]")
 _BRACKETS = "()[]【】"
 _BRACKET = re.compile(r"[()\[\]【】]")
+_TALK = re.compile(r"[,;。我你他她]|门牌|微信|那一|打电话|的\Z")
+"""What no building's name holds."""
+_WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
 _MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
@@ -122,6 +125,13 @@ def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
             found[at] = component = component._replace(start=component.start + 1)  # 桃花坪街道办|大桥路
         if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
             found[at] = component._replace(end=tail.end())
+        elif (
+            component.type in ("poi", "subpoi")
+            and border > component.end
+            and text[component.end] == "楼"
+            and _WING.search(text[component.start : component.end])
+        ):
+            found[at] = component._replace(end=component.end + 1)
         elif _GATE.match(text[component.start : component.end]) and text.startswith("面", component.end):
             found[at] = Component("roomno", component.start, component.end + 1, component.confidence)
         elif (
@@ -263,6 +273,7 @@ def is_building(part: Part) -> bool:
     return (
         bool(_HAN.search(part.text))
         and not is_veiled(part)
+        and not _TALK.search(part.text)
         and not _GENERIC.match(part.text)
         and not _BOX.search(part.text)
     )

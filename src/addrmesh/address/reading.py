@@ -75,7 +75,7 @@ def _receiver(canonical: Canonical, found: dict[receiver.What, Cut]) -> Receiver
 def _converted(text: str) -> tuple[bool, bool]:
     changed = [(old, new) for old in text if not old.isascii() and (new := normalize(old).text) != old]
     script = any(len(new) == 1 and "一" <= old <= "鿿" for old, new in changed)
-    return script, any("！" <= old <= "～" and new.isalnum() for old, new in changed)
+    return script, any(old == "\u3000" or ("！" <= old <= "～" and new.isalnum()) for old, new in changed)
 
 
 _SPACED = re.compile(r"(?<!\S)(?:\S ){3,}\S(?!\S)")

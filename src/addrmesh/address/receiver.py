@@ -44,6 +44,7 @@ _TITLED = re.compile(
 _SIGNED = re.compile(
     rf"(?<=[\d号室楼栋幢层座元户 ,;])\(?(?P<v>(?:{_DOUBLE}|[{_SURNAMES}])[{_HAN}]{{0,2}}(?:{_TITLE}|(?= (?:{_TITLE}))))"
     rf"(?: (?:{_TITLE}))?[收 )]*\Z"
+    rf"|(?<=[ ,;])(?P<w>[{_HAN}·]{{2,5}}(?<!家人)(?<![台柜卫代自店站点室处]))(?= ?亲?收\)?\Z)"
 )
 _PLACE_END = frozenset("省市区县镇乡村路街巷道弄号室楼栋幢层座元苑园城府庄厦店场校院站组队屯里湾坊")
 _LATIN_PERSON = re.compile(r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){1,2}\Z")
@@ -58,13 +59,15 @@ _PHONE = re.compile(
     r"|(?<![\d*])(?:\(0\d{2,3}\)|0\d{2,3}[- ])[ ]?\d{7,8}(?![\d*])(?:(?:转|-)\d{1,6})?"
     r"|(?<![\d*])[48]00[- ]?\d{3}[- ]?\d{4}(?!\d))"
 )
+_LABELLED = re.compile(rf"{_PHONE_LABEL}(?P<v>[2-9]\d{{7}})(?!\d)")
 _LONG_NUMBER = re.compile(r"[\d*](?:[- ]?[\d*]){5}")
 _EDGE = r"\s,;.()\[\]【】、。!?!?:/|"
 _POSTCODE = re.compile(
     rf"(?:邮政编码|邮编|邮码)[::]? *(?P<a>\d{{6}})(?!\d)|(?<![^{_EDGE}])(?P<b>\d{{6}})(?![^{_EDGE}])"
 )
 _NAMED = re.compile(
-    r"(?:收件人|收货人|寄件人|联系人|姓名|收货人姓名|收件人姓名)(?:[::] *| +)"
+    r"(?:收件人|收货人|寄件人|联系人|姓名|收货人姓名|收件人姓名)"
+    r"(?:[::] *| +|(?!电话|手机|信息|地址|姓名|详细|所在|方式)(?=[一-鿿]{2,4}(?![一-鿿])))"
     rf"(?P<v>[{_HAN}·]{{2,4}}|[{_HAN}][*xX某]{{1,3}}"
     r"|[A-Z][a-z]+(?: [A-Z][a-z]+)*)(?![一-鿿])"
 )
@@ -75,11 +78,11 @@ _LABEL = re.compile(
     r"|(?:(?:所在)?(?:地区|区域)|收货信息|收件人?信息|收件人?|寄件人?|收货人?|发件人?)[::]"
 )
 _REMARK = re.compile(
-    r"[(\[【](?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^)\]】]*[)\]】]|(?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^,;。]*"
+    r"[(\[【](?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^)\]】]*[)\]】]|(?:买家|卖家|客户|顾客|订单)?(?:备注|留言|说明)[::][^,;。!?]*"
 )
 _CODE = re.compile(
     r"(?:(?:订单|运单|快递|物流|工单|流水|单|客户|会员|取件|门禁|大门|开门)(?:单号|编号|代码|密码|号码?|码)"
-    r"|编号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx]|(?:订单|运单)(?=[#::]))[::]? *"
+    r"|编号|尾号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx]|(?:订单|运单)(?=[#::]))[::]? *"
     r"#?[A-Za-z\d][A-Za-z\d-]*[#*]?"
 )
 _CODE_CHARACTERS = frozenset("号码信QqVv单")
@@ -106,7 +109,7 @@ _NOTE = re.compile(
     r"|到了(?:再|先|给|请|打|叫|电|联)|到店|自取|自提|代收|代签|签收|谢谢|感谢|辛苦了|轻拿|轻放|易碎|勿压|加急|急件|\A急+\Z|急急"
     rf"|发(?:{_CARRIER}|货)|备注|工作日|双休|周末|节假日|周[一二三四五六日][至到~]|\d+(?:点(?!\d)|:\d\d)|上午|下午|晚上|中午|白天|随时"
     r"|上一单|[跟和同与]上次|老地址|老地方|\A同上\Z|(?:地址|信息)(?:保密|不详|未知|待定|略)|发票|生日|不在家|无人(?!机|驾)|没人|家有|小孩|门铃|敲门|验货|拒收|包邮|客服(?![中部])"
-    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[xX×*]\d+[件个条双]?\Z|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
+    r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|\A[xX×*]\d+[件个条双]?\Z|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|付款|到付|代收货款|卸货|\A数量\d+|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
     r"|\A请|尽快|贵重|重要客户|(?:我们?)?(?:家|现)?(?:居?住)(?:在|于)|地址发|不要了|改一?下|\A改(?:成|为|到)(?=\Z|.{2,8}[省市区县])|\A亲+\Z|抬头|[红黄蓝绿黑白紫粉灰]色[A-Z\d]*\Z|我是|我想|想买|请问|什么|怎么|(?:吗|呢|呀)\Z|昨天|今天|明天|不错|真好|吃了|多少钱|你好|您好|在吗|哈哈哈"
 )
 _NOTE_CHARACTER = re.compile(
@@ -163,7 +166,7 @@ def cuts(text: str) -> Iterator[Cut]:
             for start, end, behind in _names_beside(_blanked(text, taken), anchors):
                 take("name", start, behind, (start, end))
         elif signed := _SIGNED.search(text):
-            take("name", *signed.span(), signed.span("v"))
+            take("name", *signed.span(), signed.span("v") if signed["v"] else signed.span("w"))
     if _NOTE_CHARACTER.search(text):
         for start, end in _notes(text, taken):
             take("noise", start, end)
@@ -178,6 +181,9 @@ def _numbers(text: str, take: Callable[..., Cut | None]) -> list[Cut]:
     for what, pattern in (("id_number", _ID), ("phone", _PHONE)):
         found = [take(what, *match.span(), match.span("v")) for match in pattern.finditer(text)]
         anchors += [cut for cut in found if cut]
+    for match in _LABELLED.finditer(text):
+        if cut := take("phone", *match.span(), match.span("v")):
+            anchors.append(cut)
     for match in _POSTCODE.finditer(text):
         take("postcode", *match.span(), match.span("a") if match["a"] else match.span("b"))
     return anchors

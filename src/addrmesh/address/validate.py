@@ -140,11 +140,18 @@ class _Case:
         answered = self._divisions(mentions, resolution)
         judged = premise.judge(parts, _deepest(answered), latin=pure_latin)
         self._structure(resolution, mentions, judged)
-        tokens = [
-            t for at, end in left if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
+        said = [
+            (at, end)
+            for at, end in left
+            if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
         ]
+        talk = [text[at:end] for at, end in said if _is_talk(text, at, end)]
+        tokens = [t for at, end in said if (t := text[at:end]) not in talk]
         self.unresolved += [*dropped, *tokens, *[p.text for p in parts if premise.is_veiled(p)]]
-        if self.unresolved:
+        if talk and not self.unresolved:
+            self.report("UNRESOLVED_TOKENS", "、".join(talk), "info")
+        self.unresolved += talk
+        if len(self.unresolved) > len(talk):
             # One name that is not known against one that is: nothing decides.
             unknown = any(
                 r.kind == "unknown" and m.type in PLACES and not _is_beyond(m, resolution)
@@ -439,6 +446,18 @@ def _left(text: str, components: Sequence[Component], mentions: Sequence[Mention
     if at < len(text):
         left.append((at, len(text)))
     return [(a + m.start(), a + m.end()) for a, b in left for m in _LOOSE.finditer(text[a:b])]
+
+
+_TALK = re.compile(
+    r"[^省市区县州盟旗镇乡村屯庄寨堡营路街道巷弄里坊号栋幢楼座层室户苑园院城厦宅库仓场店铺站桥门口岸湾沟坡岭山河湖馆所厂校港塘\W\dA-Za-z]+\Z"
+)
+_DOUBT = re.compile("[不别勿非改换错旧原或待问未没无何哪忘]|大概|可能|具体|以前|之前|后面|微信|再说|确认|变更|搬")
+
+
+def _is_talk(text: str, start: int, end: int) -> bool:
+    """Return whether a stretch that stands alone has no word that places have, and none that takes anything back."""
+    alone = not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
+    return alone and _TALK.match(text, start, end) is not None and not _DOUBT.search(text, start, end)
 
 
 def _is_beyond(mention: Mention, resolution: Resolution) -> bool:

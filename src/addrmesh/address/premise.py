@@ -322,9 +322,8 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     lane = any(part.type == "road" and _LANE.match(part.text) for part in found)
     number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
     inside = not kinds.isdisjoint(INSIDE)
-    posted = any(is_building(p) and len(p.text) > 3 for p in found) and any(
-        _at_post(one, other) for one, other in pairwise(found)
-    )
+    post = any(_at_post(one, other) for one, other in pairwise(found))
+    posted = post and any(is_building(p) and len(p.text) > 3 for p in found)
     beside = not kinds.isdisjoint(("assist", "distance"))
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯
@@ -348,6 +347,8 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
         return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
     if number:
         return Premise("SUB_PREMISE" if inside else "PREMISE", True, False, False)
+    if post and not building:
+        return Premise("PREMISE", False, False, True)
     if road or "intersection" in kinds:
         return Premise("ROUTE", False, True, False)
     if village:

@@ -1,10 +1,17 @@
 """Small MGeo checkpoints with random weights, laid out as ModelScope publishes them."""
 
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from addrmesh.address.labels import MGEO_TAGS
+from addrmesh.address.normalize import normalize
+from addrmesh.address.wire import to_wire
+from addrmesh.inference.engine import Engine
 
 HIDDEN, INNER, HEADS, LAYERS, POSITIONS = 48, 96, 4, 2, 512
 
@@ -15,6 +22,29 @@ LABELS = {
 }
 
 HAN = "浙江省杭州市余杭区文一西路号幢单元室西湖大厦附近路口镇村组北京海淀中关街道上城东南楼层层座园小区的旁边米"
+
+CHARACTERS = HAN + "0123456789ABab崃𠮷 -（"
+
+
+def made_up(count: int, *, mean: int = 30, seed: int = 5) -> list[str]:
+    """Return texts of very different lengths."""
+    draw = random.Random(seed)
+    lengths = (min(500, 1 + int(draw.expovariate(1 / mean))) for _ in range(count))
+    return ["".join(draw.choices(CHARACTERS, k=length)) for length in lengths]
+
+
+def assert_the_same_in_any_company(engine: Engine, texts: Sequence[str]) -> None:
+    """Compare the replies to texts alone with those in batches of many sizes, byte by byte."""
+
+    def reply(text: str, found: tuple[Any, ...]) -> bytes:
+        return msgspec.json.encode(to_wire(text, normalize(text), found))
+
+    alone = {text: reply(text, engine.predict([text])[0]) for text in texts}
+    draw = random.Random(7)
+    for size in (2, 3, 17, 64, len(texts)):
+        batch = draw.sample(texts, size)
+        for text, found in zip(batch, engine.predict(batch), strict=True):
+            assert reply(text, found) == alone[text]
 
 
 def vocabulary() -> list[str]:

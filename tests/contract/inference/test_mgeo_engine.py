@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -19,17 +17,13 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="checkpoints are written and read with torch")
 pytest.importorskip("onnx", reason="releases are built with onnx")
 
-from addrmesh.address.normalize import normalize
-from addrmesh.address.wire import to_wire
 from addrmesh.cli.main import app
 from addrmesh.errors import ReleaseError
 from addrmesh.inference.build import build_release
 from addrmesh.inference.engine import load_engine
 from addrmesh.inference.mgeo.engine import MGeoTagger, PairScorer, layout
 from addrmesh.inference.release import Release, open_release
-from support.mgeo import HAN, write_checkpoint
-
-CHARACTERS = HAN + "0123456789ABab崃𠮷 -（"
+from support.mgeo import assert_the_same_in_any_company, made_up, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +43,6 @@ def tagger(release: Release) -> Iterator[MGeoTagger]:
     assert isinstance(engine, MGeoTagger)
     with closing(engine):
         yield engine
-
-
-def made_up(count: int, *, mean: int = 30, seed: int = 5) -> list[str]:
-    draw = random.Random(seed)
-    lengths = (min(500, 1 + int(draw.expovariate(1 / mean))) for _ in range(count))
-    return ["".join(draw.choices(CHARACTERS, k=length)) for length in lengths]
 
 
 def test_a_release_says_what_it_was_made_of(release: Release, checkpoint: Path) -> None:
@@ -79,17 +67,7 @@ def test_a_release_is_served_without_torch_or_onnx(release: Release) -> None:
 
 
 def test_an_answer_is_the_same_to_the_byte_alone_and_in_any_company(tagger: MGeoTagger) -> None:
-    texts = made_up(400)
-
-    def reply(text: str, found: tuple) -> bytes:
-        return msgspec.json.encode(to_wire(text, normalize(text), found))
-
-    alone = {text: reply(text, tagger.predict([text])[0]) for text in texts}
-    draw = random.Random(7)
-    for size in (2, 3, 17, 64, 400):
-        batch = draw.sample(texts, size)
-        for text, found in zip(batch, tagger.predict(batch), strict=True):
-            assert reply(text, found) == alone[text]
+    assert_the_same_in_any_company(tagger, made_up(400))
 
 
 def test_scores_are_bit_for_bit_the_same_beside_a_text_of_any_length(tagger: MGeoTagger) -> None:

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +22,6 @@ pytest.importorskip("onnx", reason="releases are built with onnx")
 import torch
 
 from addrmesh.address.normalize import normalize
-from addrmesh.address.wire import to_wire
 from addrmesh.cli.main import app
 from addrmesh.errors import ConfigError, EngineError, ReleaseError
 from addrmesh.inference.build import build_release
@@ -32,9 +30,8 @@ from addrmesh.inference.mgeo import torch_engine
 from addrmesh.inference.mgeo.engine import MGeoTagger
 from addrmesh.inference.mgeo.torch_engine import SIZES, TEXT_TOKENS, Size, TorchNetwork, TorchTagger, fitting, size_of
 from addrmesh.inference.release import Release
-from support.mgeo import HAN, write_checkpoint
+from support.mgeo import assert_the_same_in_any_company, made_up, write_checkpoint
 
-CHARACTERS = HAN + "0123456789ABab崃𠮷 -（"
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -63,12 +60,6 @@ def tagger(request: pytest.FixtureRequest, releases: dict[str, Release]) -> Iter
     assert isinstance(engine, TorchTagger)
     with closing(engine):
         yield engine
-
-
-def made_up(count: int, *, mean: int = 30, seed: int = 5) -> list[str]:
-    draw = random.Random(seed)
-    lengths = (min(500, 1 + int(draw.expovariate(1 / mean))) for _ in range(count))
-    return ["".join(draw.choices(CHARACTERS, k=length)) for length in lengths]
 
 
 def scores(network: object, ids: list[list[int]]) -> list[np.ndarray]:
@@ -128,17 +119,7 @@ def test_spans_are_those_of_fp32(tagger: TorchTagger, releases: dict[str, Releas
 
 
 def test_an_answer_is_the_same_to_the_byte_alone_and_in_any_company(tagger: TorchTagger) -> None:
-    texts = made_up(300)
-
-    def reply(text: str, found: tuple) -> bytes:
-        return msgspec.json.encode(to_wire(text, normalize(text), found))
-
-    alone = {text: reply(text, tagger.predict([text])[0]) for text in texts}
-    draw = random.Random(7)
-    for size in (2, 3, 17, 64, 300):
-        batch = draw.sample(texts, size)
-        for text, found in zip(batch, tagger.predict(batch), strict=True):
-            assert reply(text, found) == alone[text]
+    assert_the_same_in_any_company(tagger, made_up(300))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

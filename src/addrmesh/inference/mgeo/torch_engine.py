@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain, pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -357,7 +357,7 @@ class _Graphs:
             static.copy_(inputs.pin_memory(), non_blocking=True)
             graph.replay()
             copies = [tensor[:used].to("cpu", non_blocking=True) for tensor in outputs]
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived = cast("Any", torch.cuda).Event()
             arrived.record(self._stream)
         return _Answer(copies, arrived)
 
@@ -365,7 +365,7 @@ class _Graphs:
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
     """Return one stream for each device: libraries keep memory for every stream they have seen."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return cast("torch.cuda.Stream", cast("Any", torch.cuda).Stream(device))
 
 
 def _layers(config: Config) -> list[str]:

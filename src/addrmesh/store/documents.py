@@ -184,6 +184,7 @@ class Documents:
         """
         Yield every document, and again whenever its effective revision or its conflict changes; for ever.
 
+        Documents of a name without a validator are of a later version, and left out.
         It waits while no store can be reached, and never goes back to an older state. Close it with `aclosing`.
         """
         heads: dict[str, dict[str, Head]] = {}
@@ -194,6 +195,8 @@ class Documents:
             if (head := _head_of(record.key)) is None or record.value is None:
                 return None
             name, region = head
+            if name not in self._validators:
+                return None
             by_region = heads.setdefault(name, {})
             if region not in by_region or by_region[region].version < record.version:
                 by_region[region] = Head.of(record.value, record.version)

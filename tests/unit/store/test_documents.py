@@ -204,6 +204,18 @@ async def test_watch_shows_each_effective_state_and_the_conflict(eu: Side, cn: S
         assert len(conflicting.conflict) == 1
 
 
+async def test_watch_leaves_out_what_only_a_later_version_knows(eu: Side, cn: Side) -> None:
+    first = await started(eu, cn)
+    later = Documents(eu.store, {"later": lambda _: None})
+    await later.put("later", 1, **LIN, expect=None)
+    async with aclosing(eu.documents.watch()) as watching:
+        assert await anext(watching) == first
+        ours = await eu.documents.put("traffic", {"n1": 2}, **LIN, expect=first.revision)
+        assert await anext(watching) == ours
+    async with aclosing(later.watch()) as watching:
+        assert (await anext(watching)).name == "later"
+
+
 async def test_watch_starts_with_the_winner_of_all_heads(eu: Side, cn: Side) -> None:
     first = await started(eu, cn)
     latest = await cn.documents.put("traffic", {"n1": 3}, **ANA, expect=first.revision)

@@ -145,9 +145,12 @@ class _Case:
             for at, end in left
             if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
         ]
-        talk = [text[at:end] for at, end in said if _is_talk(text, at, end)]
+        talk = [t for at, end in said if _is_talk(text, at, end) and not _DOUBT.search(t := text[at:end])]
         tokens = [t for at, end in said if (t := text[at:end]) not in talk]
-        self.unresolved += [*dropped, *tokens, *[p.text for p in parts if premise.is_veiled(p)]]
+        doubts = [
+            p.text for p in parts if premise.is_veiled(p) or (_DOUBT.search(p.text) and _is_talk(text, p.start, p.end))
+        ]
+        self.unresolved += [*dropped, *tokens, *doubts]
         if talk and not self.unresolved:
             self.report("UNRESOLVED_TOKENS", "、".join(talk), "info")
         self.unresolved += talk
@@ -451,13 +454,16 @@ def _left(text: str, components: Sequence[Component], mentions: Sequence[Mention
 _TALK = re.compile(
     r"[^省市区县州盟旗镇乡村屯庄寨堡营路街道巷弄里坊号栋幢楼座层室户苑园院城厦宅库仓场店铺站桥门口岸湾沟坡岭山河湖馆所厂校港塘\W\dA-Za-z]+\Z"
 )
-_DOUBT = re.compile("[不别勿非改换错旧原或待问未没无何哪忘]|大概|可能|具体|以前|之前|后面|微信|再说|确认|变更|搬")
+_DOUBT = re.compile(
+    "[不别勿非改换错旧原或待问未没无何哪忘假误拆变迁废停暂搬]|大[概约]|可能|也许|好像|应该|具体|以前|之前|后面|微信|再说|确认|失效|临时|乱写|随便"
+    "|国外|退回|通知"
+)
 
 
 def _is_talk(text: str, start: int, end: int) -> bool:
-    """Return whether a stretch that stands alone has no word that places have, and none that takes anything back."""
+    """Return whether a stretch that stands alone has no word that places have."""
     alone = not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
-    return alone and _TALK.match(text, start, end) is not None and not _DOUBT.search(text, start, end)
+    return alone and _TALK.match(text, start, end) is not None
 
 
 def _is_beyond(mention: Mention, resolution: Resolution) -> bool:

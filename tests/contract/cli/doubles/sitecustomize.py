@@ -15,7 +15,9 @@ from types import SimpleNamespace
 
 RELEASE_ID = os.environ.get("DOUBLE_RELEASE", "double@000000000000")
 limits = SimpleNamespace(max_code_points=2000)
-release = SimpleNamespace(id=RELEASE_ID, manifest=SimpleNamespace(task="elements-tagging", limits=limits))
+release = SimpleNamespace(
+    id=RELEASE_ID, path=Path("double"), manifest=SimpleNamespace(task="elements-tagging", limits=limits)
+)
 
 
 class DigitsEngine:

@@ -31,6 +31,7 @@ _HOUSE = re.compile(rf"[甲乙丙丁]?[\d{_HAN_NUMBER}]+(?:[-~之][\d{_HAN_NUMBE
 _GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连)\Z")
 _LANE = re.compile(r"\d+(?:弄|巷)\Z")
 _BESIDE = re.compile(r".*(?:对面|旁边?|附近|隔壁|后面|前面|对过|周边)\Z")
+_NTH = re.compile(rf"第[\d{_HAN_NUMBER}]+家")
 _SECTION = re.compile(rf"(?:[\d{_HAN_NUMBER}]+|[东南西北中])段\Z")
 _VILLAGE_OFFICE = re.compile("村委会|居委会|村民委员会|党群服务中心|卫生室|小学|幼儿园")
 _OFFICE = re.compile(rf"(?P<village>.{{2,}}(?:村|社区))(?P<office>{_VILLAGE_OFFICE.pattern})\Z")
@@ -183,13 +184,13 @@ def _is_county(name: str) -> bool:
 
 def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
     """Return the components with a stretch that some of them share as one of its own kind."""
-    sharing = [c for c in components if c.start < end and start < c.end and c.type != kind]
-    if not sharing:
+    if any(c.type == kind and c.start < end and start < c.end for c in components):
         return components
+    sharing = [c for c in components if c.start < end and start < c.end]
     rest = [c for c in components if c not in sharing]
     before = [c._replace(end=start) for c in sharing if c.start < start]
     behind = [c._replace(start=end) for c in sharing if c.end > end]
-    whole = Component(kind, start, end, min(c.confidence for c in sharing))
+    whole = Component(kind, start, end, min([c.confidence for c in sharing], default=_UNSURE))
     return sorted([*rest, *before, whole, *behind], key=lambda c: c.start)
 
 
@@ -332,7 +333,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     )
     if on_road or in_village or building:
         nearby = beside and not number and not posted and "village_group" not in kinds
-        if nearby and (not building or "distance" in kinds):
+        if nearby and (not building or "distance" in kinds) and not post:
             return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
         odd = (
             building
@@ -342,7 +343,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
             and not latin
         )
         next_to = "village_group" not in kinds and any(
-            part.type == "assist" and _BESIDE.match(part.text) for part in found
+            (part.type == "assist" and _BESIDE.match(part.text)) or _NTH.match(part.text) for part in found
         )
         return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
     if number:

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from addrmesh.address.mentions import PLACES, ZONE, Mention, named
-from addrmesh.address.types import Component
+from addrmesh.address.mentions import PLACES, ZONE, Mention
+from addrmesh.address.types import NUMBERS, Component
 from addrmesh.address.verdict import Granularity
 
-_HAN_LETTER = "一-鿿"
 _HAN_NUMBER = "一二三四五六七八九十百零〇两"
 _PLACEHOLDER = re.compile(r"第?[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
 _NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试|门牌号?|房间?号|详细|地址)+\Z")
@@ -47,36 +46,13 @@ _BUILDING = re.compile(
 _NAMED_SO = re.compile(rf"(?=.{{4}}).*{_BUILDING.pattern}\Z")
 _VEILED = re.compile(r"[Xx×*?某]{2,}")
 _HAN = re.compile(r"[一-鿿]")
-NUMBERS = ("roadno", "houseno", "cellno", "floorno", "roomno")
 INSIDE = ("houseno", "cellno", "floorno", "roomno")
 _COUNTED = ("roadno", "houseno", "cellno", "roomno")
 """Numbers that confirm a building whose name does not say that it is one; every shop has a second floor."""
-
-
-_TAIL = re.compile(
-    rf"之[\d{_HAN_NUMBER}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN_LETTER}])"
-    rf"|(?:店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN_LETTER}])"
-)
-"""What belongs to the number before it."""
-_LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN_LETTER}\d])")
-_ROOM_END = re.compile("[户室铺档店]")
-_MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
 _HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|\d线)\Z")
 _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm])处?\Z")
-_UNIT = re.compile("[里米Kk]")
-_BRACKETS = "()[]【】"
-_BRACKET = re.compile(r"[()\[\]【】]")
 _TALK = re.compile(r"[,;。我你他她]|门牌|微信|那一|打电话|的\Z")
 """What no building's name holds."""
-_WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
-_MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
-_STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
-_GATE = re.compile(r"\d+号门\Z")
-_BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
-_SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
-_UNSURE = 0.5
-"""The confidence of what only a rule found."""
-_BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_HAN_NUMBER}]{{0,2}}(?:路|街|道|大道|大街)\Z")
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -97,101 +73,6 @@ class Premise(NamedTuple):
     premise_missing: bool
     vague: bool
     """Whether it only says what the place is near, or names a building in a way that few are named."""
-
-
-def with_streets(components: Sequence[Component], streets: Sequence[Component]) -> Sequence[Component]:
-    """Return the components with some that are known better, in place of what they overlap."""
-    if not streets:
-        return components
-    rest = [c for c in components if not any(c.start < s.end and s.start < c.end for s in streets)]
-    return sorted([*rest, *streets], key=lambda c: c.start)
-
-
-def mended(text: str, components: Sequence[Component]) -> Sequence[Component]:
-    """
-    Return the components with borders set where the tagger, trained on tidier texts, leaves out or cuts.
-
-    37号之2 is one number, 2735公里处 is a distance and no number, 301户 on a line of its own is a room, a road
-    has its side (桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街.
-    """
-    found = [_unbracketed(text, c) for c in components] if _BRACKET.search(text) else list(components)
-    for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
-        found = _carved(found, *match.span(), "distance")
-    for at in range(len(found) - 1, -1, -1):
-        component = found[at]
-        border = found[at + 1].start if at + 1 < len(found) else len(text)
-        if component.type == "community" and text.startswith("胡同", component.end - 2):
-            found[at] = component = component._replace(type="road")
-        if component.type == "road" and text.startswith("道办", component.start - 1):
-            found[at] = component = component._replace(start=component.start + 1)  # 桃花坪街道办|大桥路
-        if component.type in NUMBERS and (tail := _TAIL.match(text, component.end, border)):
-            found[at] = component._replace(end=tail.end())
-        elif (
-            component.type in ("poi", "subpoi")
-            and border > component.end
-            and text[component.end] == "楼"
-            and _WING.search(text[component.start : component.end])
-        ):
-            found[at] = component._replace(end=component.end + 1)
-        elif _GATE.match(text[component.start : component.end]) and text.startswith("面", component.end):
-            found[at] = Component("roomno", component.start, component.end + 1, component.confidence)
-        elif (
-            component.type == "road"
-            and border == component.end
-            and found[at + 1 : at + 2]
-            and found[at + 1].type in NUMBERS
-            and _MARKED.search(text[component.start : border])
-        ):
-            found[at : at + 2] = [
-                component._replace(end=border - 1),
-                found[at + 1]._replace(start=border - 1),
-            ]
-        elif component.type == "road" and _SIDE.match(text, component.end):
-            end = component.end + 1
-            behind = [c._replace(start=max(c.start, end)) for c in found[at + 1 :] if c.end > end]
-            found[at:] = [component._replace(end=end), *behind]
-        elif component.type in NUMBERS and border == component.end and _STALL.match(text, border, _end(found, at + 1)):
-            found[at : at + 2] = [Component("roomno", component.start, found[at + 1].end, component.confidence)]
-        elif at + 1 < len(found) and border == component.end and (road := found[at + 1]).type == "road":
-            name = text[component.start : component.end]
-            market = component.type in (*PLACES, "town") and len(name) == 2 and name[1] == "市" and not _is_county(name)
-            if market or (component.type == "poi" and _BARE_ROAD.match(text[road.start : road.end])):
-                found[at : at + 2] = [road._replace(start=component.start)]
-    loose = [("roomno", _LOOSE_ROOM)] if _ROOM_END.search(text) else []
-    if "部队" in text:
-        loose.append(("poi", _BARRACKS))
-    for kind, pattern in loose:
-        for match in pattern.finditer(text):
-            if not any(c.start < match.end() and match.start() < c.end for c in found):
-                found = sorted([*found, Component(kind, *match.span(), _UNSURE)], key=lambda c: c.start)
-    return found
-
-
-def _unbracketed(text: str, component: Component) -> Component:
-    said = text[component.start : component.end]
-    start = component.end - len(said.lstrip(_BRACKETS))
-    end = component.start + len(said.rstrip(_BRACKETS))
-    return component._replace(start=start, end=end) if start < end else component
-
-
-def _end(components: Sequence[Component], at: int) -> int:
-    return components[at].end if at < len(components) else 0
-
-
-def _is_county(name: str) -> bool:
-    return any(d.level in PLACES for d in named(name))
-
-
-def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
-    """Return the components with a stretch that some of them share as one of its own kind."""
-    if any(c.type == kind and c.start < end and start < c.end for c in components):
-        return components
-    sharing = [c for c in components if c.start < end and start < c.end]
-    rest = [c for c in components if c not in sharing]
-    before = [c._replace(end=start) for c in sharing if c.start < start]
-    behind = [c._replace(start=end) for c in sharing if c.end > end]
-    whole = Component(kind, start, end, min([c.confidence for c in sharing], default=_UNSURE))
-    return sorted([*rest, *before, whole, *behind], key=lambda c: c.start)
 
 
 def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention]) -> tuple[list[Part], list[str]]:

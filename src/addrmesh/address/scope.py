@@ -8,7 +8,7 @@ from addrmesh.address import latin, premise
 from addrmesh.address.admin import Resolution
 from addrmesh.address.mentions import PLACES, Mention
 from addrmesh.address.premise import Part
-from addrmesh.address.types import Component
+from addrmesh.address.types import NUMBERS, Component
 from addrmesh.address.verdict import Fields
 
 _ADDRESS_WORDS = re.compile(
@@ -66,7 +66,7 @@ def is_address(text: str, mentions: Sequence[Mention], parts: Sequence[Part]) ->
         return True
     if is_latin(text):
         return bool(_ADDRESS_WORDS.search(text)) and bool(parts)
-    numbered = any(p.type in (*premise.NUMBERS, "village_group") for p in parts)
+    numbered = any(p.type in (*NUMBERS, "village_group") for p in parts)
     named = any(p.type in ("road", "community", "intersection") and not _NO_ROADS.fullmatch(p.text) for p in parts)
     return (
         numbered
@@ -145,7 +145,7 @@ def _goes_back(components: Sequence[Component]) -> bool:
 def _has_premise(block: Sequence[Component]) -> bool:
     kinds = {c.type for c in block}
     named = not kinds.isdisjoint(("road", "community", "poi"))
-    numbered = not kinds.isdisjoint(premise.NUMBERS) or "village_group" in kinds
+    numbered = not kinds.isdisjoint(NUMBERS) or "village_group" in kinds
     return named and (numbered or ("poi" in kinds and not kinds.isdisjoint(("prov", "city"))))
 
 

@@ -8,6 +8,8 @@ COMPONENT_TYPES = (
 )  # fmt: skip
 """The merged scheme: MGeo's 17 types plus `roomno`, in the order of a written address, coarse to fine."""
 
+NUMBERS = ("roadno", "houseno", "cellno", "floorno", "roomno")
+
 TYPE_NAMES = {
     "prov": ("省级行政区", "province"),
     "city": ("地级行政区", "city"),

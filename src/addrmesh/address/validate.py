@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from addrmesh.address import admin, divisions, latin, premise, scope
 from addrmesh.address.admin import Resolution, Role
+from addrmesh.address.borders import mended
 from addrmesh.address.divisions import Division
 from addrmesh.address.issues import issue
 from addrmesh.address.mentions import MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts
@@ -117,10 +118,10 @@ class _Case:
         pure_latin = scope.is_latin(text)
         streets = [] if pure_latin else latin.streets(text)
         # The tagger knows no English.
-        components = latin.parts(text) if pure_latin else premise.with_streets(self.components, streets)
+        components = latin.parts(text) if pure_latin else self.components
         if any(c.type != "poi" for c in streets):
             self.report("TRANSLITERATED")
-        components = premise.mended(text, components)
+        components = mended(text, components, streets)
         first, several = scope.first_address(text, components)
         mentions = find_mentions(text, first)
         resolution = admin.resolve(mentions, self._hint())

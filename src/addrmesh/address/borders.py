@@ -1,0 +1,150 @@
+"""
+The borders of components, set where the tagger, trained on tidier texts, leaves out, cuts or runs together.
+
+37号之2 is one number, 2735公里处 a distance and no number, 301户 on a line of its own a room; a road has its side
+(桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街. Each kind of component has its rule: it takes a
+component and the one behind it and returns what stands in their place.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from addrmesh.address.mentions import PLACES, named
+from addrmesh.address.types import NUMBERS, Component
+
+_HAN = "一-鿿"
+_NUMERALS = "一二三四五六七八九十百零〇两"
+_UNSURE = 0.5
+"""The confidence of what only a rule found."""
+
+_BRACKETS = "()[]【】"
+_BRACKET = re.compile(r"[()\[\]【】]")
+_MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_UNIT = re.compile("[里米Kk]")
+_TAIL = re.compile(
+    rf"之[\d{_NUMERALS}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN}])"
+    rf"|(?:店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN}])"
+)
+"""What belongs to the number before it."""
+_STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
+_MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
+_SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
+_BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_NUMERALS}]{{0,2}}(?:路|街|道|大道|大街)\Z")
+_WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
+_GATE = re.compile(r"\d+号门\Z")
+_LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN}\d])")
+_ROOM_END = re.compile("[户室铺档店]")
+_BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
+
+
+def mended(text: str, components: Sequence[Component], known: Sequence[Component] = ()) -> Sequence[Component]:
+    """
+    Return the components of a text with better borders.
+
+    Args:
+        text: That was tagged.
+        components: By position.
+        known: Some that are known better; they take the place of what they overlap.
+    """
+    found = _with(components, known) if known else list(components)
+    if _BRACKET.search(text):
+        found = [_unbracketed(text, c) for c in found]
+    for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
+        found = _carved(found, *match.span(), "distance")
+    for at in range(len(found) - 1, -1, -1):
+        one = found[at] = _retyped(text, found[at])
+        rule = _RULES.get(one.type)
+        mend = rule(text, one, found[at + 1] if at + 1 < len(found) else None) if rule else None
+        if mend is not None:
+            found[at : at + 2] = mend
+    for kind, pattern in (("roomno", _LOOSE_ROOM), ("poi", _BARRACKS)):
+        if _ROOM_END.search(text) if kind == "roomno" else "部队" in text:
+            loose = [Component(kind, *match.span(), _UNSURE) for match in pattern.finditer(text)]
+            found = _with(loose, found)
+    return found
+
+
+def _with(components: Iterable[Component], known: Sequence[Component]) -> list[Component]:
+    rest = [c for c in components if not any(c.start < k.end and k.start < c.end for k in known)]
+    return sorted([*rest, *known], key=lambda c: c.start)
+
+
+def _unbracketed(text: str, component: Component) -> Component:
+    said = text[component.start : component.end]
+    start = component.end - len(said.lstrip(_BRACKETS))
+    end = component.start + len(said.rstrip(_BRACKETS))
+    return component._replace(start=start, end=end) if start < end else component
+
+
+def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
+    """Return the components with a stretch that some of them share as one of its own kind."""
+    if any(c.type == kind and c.start < end and start < c.end for c in components):
+        return components
+    sharing = [c for c in components if c.start < end and start < c.end]
+    rest = [c for c in components if c not in sharing]
+    before = [c._replace(end=start) for c in sharing if c.start < start]
+    behind = [c._replace(start=end) for c in sharing if c.end > end]
+    whole = Component(kind, start, end, min([c.confidence for c in sharing], default=_UNSURE))
+    return sorted([*rest, *before, whole, *behind], key=lambda c: c.start)
+
+
+def _retyped(text: str, one: Component) -> Component:
+    if one.type == "community" and text.startswith("胡同", one.end - 2):
+        return one._replace(type="road")
+    if one.type == "road" and text.startswith("道办", one.start - 1):  # 桃花坪街道办|大桥路
+        return one._replace(start=one.start + 1)
+    return one
+
+
+def _number(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    rest = [behind] if behind else []
+    if tail := _TAIL.match(text, one.end, behind.start if behind else len(text)):
+        return [one._replace(end=tail.end()), *rest]
+    if behind and behind.start == one.end and _STALL.match(text, behind.start, behind.end):
+        return [Component("roomno", one.start, behind.end, one.confidence)]
+    return _gate(text, one, rest)
+
+
+def _gate(text: str, one: Component, rest: list[Component]) -> list[Component] | None:
+    """Return 5号门面, cut behind 门."""
+    if text.startswith("面", one.end) and _GATE.match(text, one.start, one.end):
+        return [Component("roomno", one.start, one.end + 1, one.confidence), *rest]
+    return None
+
+
+def _road(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    if behind and behind.start == one.end and behind.type in NUMBERS and _MARKED.search(text, one.start, one.end):
+        return [one._replace(end=one.end - 1), behind._replace(start=one.end - 1)]
+    if _SIDE.match(text, one.end):
+        rest = [behind._replace(start=max(behind.start, one.end + 1))] if behind and behind.end > one.end + 1 else []
+        return [one._replace(end=one.end + 1), *rest]
+    return None
+
+
+def _building(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    rest = [behind] if behind else []
+    free = behind is None or behind.start > one.end
+    if free and text.startswith("楼", one.end) and _WING.search(text, one.start, one.end):
+        return [one._replace(end=one.end + 1), *rest]
+    cut = behind is not None and not free and (one.type, behind.type) == ("poi", "road")
+    if behind and cut and _BARE_ROAD.match(text, behind.start, behind.end):
+        return [behind._replace(start=one.start)]
+    return _gate(text, one, rest)
+
+
+def _place(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    """Return 珠市|口东大街 as the road that it is."""
+    if behind is None or behind.type != "road" or behind.start != one.end or one.end - one.start != 2:
+        return None
+    name = text[one.start : one.end]
+    if name[1] != "市" or any(d.level in PLACES for d in named(name)):
+        return None
+    return [behind._replace(start=one.start)]
+
+
+_RULES: dict[str, Callable[[str, Component, Component | None], list[Component] | None]] = {
+    **dict.fromkeys(NUMBERS, _number),
+    "road": _road,
+    **dict.fromkeys(("poi", "subpoi"), _building),
+    **dict.fromkeys((*PLACES, "town"), _place),
+}

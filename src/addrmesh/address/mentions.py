@@ -255,6 +255,8 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
         inside = inside or kind in ("town", "community")
     if found and text[0] in _PROVINCES:
         found = _after_letter(text, found)
+    if len(found) > 1 and found[0].text in ("九龙", "新界") and found[1].text in _AREAS:
+        found[0] = replace(found[0], type="prov", divisions=named("香港"))
     found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
         found = sorted(_latin(text, found), key=lambda m: (m.start, m.end))
@@ -265,13 +267,17 @@ def _after_letter(text: str, found: list[Mention]) -> list[Mention]:
     """Return the mentions with the province that one character in front of them stands for: 皖 黄山, 鄂恩施."""
     first, *others = found
     (province,) = (d for d in named(_PROVINCES[text[0]]) if d.in_force and d.level == "prov")
+    pieces = [first]
     if first.start == 0 and not first.divisions and text.startswith(first.text):
-        first = replace(first, start=1, text=first.text[1:], divisions=named(first.text[1:]))
+        if others and others[0].start == first.end and not named(first.text[1:]):  # 粤信|宜东镇街道
+            first = replace(first, end=others[0].end, text=first.text + others[0].text)
+            others = others[1:]
+        pieces = [replace(p, confidence=first.confidence) for p in _split(1, first.text[1:], first.type)]
     elif not 0 < first.start <= 3 or any(map(str.isalnum, text[1 : first.start])):
         return found
-    if not any(divisions.is_within(d, province) for d in first.divisions if d.level in PLACES):
+    if not any(divisions.is_within(d, province) for d in pieces[0].divisions if d.level in PLACES):
         return found
-    return [Mention(0, 1, text[0], "prov", first.confidence, (province,)), first, *others]
+    return [Mention(0, 1, text[0], "prov", first.confidence, (province,)), *pieces, *others]
 
 
 def _stuttered(text: str, mention: Mention) -> Mention:
@@ -352,7 +358,7 @@ def _split(start: int, name: str, kind: str) -> list[Mention]:
     one = [Mention(start, end, name, kind, 0.0, bearing, is_zone=zone)]
     if kind == "devzone":
         return one if bearing or zone else []
-    if bearing and (kind != "town" or not TOWN.search(name)):
+    if bearing and not TOWN.search(name):
         return one
     for size in range(len(name) - 2, 1, -1):
         first, rest = name[:size], name[size:]
@@ -396,7 +402,7 @@ def _joined(found: list[Mention]) -> list[Mention]:
         if last and last.end == mention.start and last.start < mention.start:
             name = last.text + mention.text
             suffix = mention.text in ("街道", "镇", "乡", "市", "区", "县")
-            bearing = named(name) if suffix or not mention.divisions else ()
+            bearing = named(name) if suffix or not (mention.divisions or _is_full(last)) else ()
             if bearing or suffix or not (last.divisions or mention.divisions or last.is_zone or mention.is_zone):
                 kind = "town" if suffix and len(mention.text) == 2 else last.type
                 result[-1] = Mention(last.start, mention.end, name, kind, last.confidence, bearing)
@@ -409,6 +415,11 @@ def _joined(found: list[Mention]) -> list[Mention]:
     if result and any(divisions.path(d)[0].code in OVERSEAS for d in result[0].divisions):
         return _overseas(result)
     return result
+
+
+def _is_full(mention: Mention) -> bool:
+    """Return whether a name is written out: 济源市|轵城镇 is two, though the table has the town as one."""
+    return any(d.name == mention.text and d.level in PLACES for d in mention.divisions)
 
 
 def _moved(one: Mention, other: Mention) -> tuple[Mention, Mention] | None:
@@ -443,7 +454,7 @@ def _overseas(found: list[Mention]) -> list[Mention]:
     for mention in found:
         if below_city:
             result.append(replace(mention, type="town" if mention.type == "town" else "district", divisions=()))
-        elif mention.text in _AREAS:
+        elif mention.text in _AREAS and not any(d.code in OVERSEAS for d in mention.divisions):
             if not districts:
                 result.append(replace(mention, type="district", divisions=()))
         else:

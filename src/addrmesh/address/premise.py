@@ -205,7 +205,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
     inside = not kinds.isdisjoint(INSIDE)
     post = any(_at_post(one, other) for one, other in pairwise(found))
-    posted = post and any(is_building(p) and len(p.text) > 3 for p in found)
+    posted = post and any(names_itself(part) for part in found)
     beside = not kinds.isdisjoint(("assist", "distance"))
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯

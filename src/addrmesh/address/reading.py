@@ -87,6 +87,9 @@ _GAP = re.compile(
 _LOOSE = " ,;:。、!?"
 
 
+_DOT = re.compile("(?<=[一-鿿])·(?=[一-鿿])")
+
+
 def _without(canonical: Canonical, cuts: list[Cut]) -> Canonical:
     """Return the canonical text with each cut replaced by one blank, and without blanks inside words."""
     text = canonical.text
@@ -95,6 +98,8 @@ def _without(canonical: Canonical, cuts: list[Cut]) -> Canonical:
         for match in _SPACED.finditer(text):
             drop += [(at, at + 1, False) for at in range(*match.span()) if text[at] == " "]
         drop += [(*match.span(), False) for match in _GAP.finditer(text)]
+    if "·" in text:
+        drop += [(*match.span(), True) for match in _DOT.finditer(text)]
     if not drop:
         return canonical
     kept: list[int] = []

@@ -26,6 +26,7 @@ _COUNTRIES = re.compile(
 )
 _FOREIGN_LETTERS = re.compile(r"[぀-ヿ가-힣ᄀ-ᇿЀ-ӿ฀-๿؀-ۿ]|丁目")
 _COMPANY = re.compile(r"(?:公司|集团|厂|店|商行|工作室|事务所|合作社)\Z")
+_LISTED = re.compile(r"(?:\A|\s)1[.、)] ?[一-鿿].+\s2[.、)] ?[一-鿿]", re.DOTALL)
 _NO_ROADS = re.compile("味道|知道|频道|报道|渠道|难道|一道|街道|公道|思路|一路|网路|[哪这那]里")
 
 
@@ -100,7 +101,7 @@ def first_address(text: str, components: Sequence[Component]) -> tuple[list[Comp
         else:
             several = True
             break
-    return merged, several or _numbered_roads(text, merged) > 1
+    return merged, several or _numbered_roads(text, merged) > 1 or _LISTED.search(text) is not None
 
 
 def _with_whole_company(text: str, components: Sequence[Component]) -> Sequence[Component]:

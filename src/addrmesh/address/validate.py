@@ -245,7 +245,10 @@ class _Case:
             known = division is not None and (division.level == "district" or resolution.town is not None)
             self.report("ADMIN_FUNCTIONAL_ZONE", mention.text, "info" if known else "warning", "devzone")
         elif role.division and role.division.level == "devzone":
-            known = any(r.division is not None and r.division.level == "district" for r in resolution.roles)
+            written = [r.division for r in resolution.roles if r.division is not None]
+            known = resolution.town is not None or any(
+                d.level == "district" and (d in written or mention.text.startswith(d.name)) for d in resolution.path
+            )
             self.report("ADMIN_FUNCTIONAL_ZONE", mention.text, "info" if known else "warning", "devzone")
 
     def _report_outdated(self, mention: Mention, role: Role, resolution: Resolution) -> None:

@@ -121,7 +121,7 @@ class _Case:
         components = latin.parts(text) if pure_latin else self.components
         if any(c.type != "poi" for c in streets):
             self.report("TRANSLITERATED")
-        components = mended(text, components, streets)
+        components = _unsigned(text, mended(text, components, streets))
         first, several = scope.first_address(text, components)
         mentions = find_mentions(text, first)
         resolution = admin.resolve(mentions, self._hint())
@@ -434,9 +434,21 @@ class _Case:
         )  # fmt: skip
 
 
+_SURE = 0.7
 _JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
 _LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
+
+
+def _unsigned(text: str, components: Sequence[Component]) -> Sequence[Component]:
+    """Return the components without a last one that the tagger took for a building and that reads as a name."""
+    if not components:
+        return components
+    kind, start, end, confidence = components[-1]
+    alone = end == len(text) and text[start - 1 : start] in (" ", ",", ";")
+    if kind in ("poi", "subpoi") and alone and confidence < _SURE and is_person(text[start:end]):
+        return components[:-1]
+    return components
 
 
 def _left(text: str, components: Sequence[Component], mentions: Sequence[Mention]) -> list[tuple[int, int]]:

@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 from pypinyin import Style, lazy_pinyin, pinyin
 
-from addrmesh.address import divisions, gazetteer, romanize
+from addrmesh.address import divisions, gazetteer
 from addrmesh.address.latin import Sounds
+from addrmesh.address.pinyin import key
 
 OUT = Path(divisions.__file__).with_name("latin.bin")
 SUFFIXES = (
@@ -54,12 +55,7 @@ def spellings(stem: str) -> set[str]:
     if len(usual) != len(stem):
         return set()
     ways = [{sound, *ALSO.get(character, "").split()} for character, sound in zip(stem, usual, strict=True)]
-    return {"".join(way).replace("ü", "v") for way in product(*ways)} | {written(stem)}
-
-
-def written(stem: str) -> str:
-    """Return a name as `romanize` writes it, in the form of a key."""
-    return romanize.pinyin(stem).lower().replace("'", "")
+    return {"".join(way).replace("ü", "v") for way in product(*ways)} | {key(stem)}
 
 
 def below(code: str | None = None) -> Iterator[divisions.Division]:

@@ -18,9 +18,9 @@ import msgspec
 from pypinyin import lazy_pinyin
 from pypinyin.constants import PHRASES_DICT
 
-from addrmesh.address import gazetteer, romanize
+from addrmesh.address import gazetteer, pinyin
 
-OUT = Path(romanize.__file__).with_name("pinyin.bin")
+OUT = Path(pinyin.__file__).with_name("pinyin.bin")
 LONGEST = 4
 
 USUAL = {
@@ -60,7 +60,7 @@ def main() -> None:
     by_syllable: dict[str, str] = defaultdict(str)
     for character, syllable in characters.items():
         by_syllable[syllable] += character
-    table = romanize.Pinyin(dict(sorted(by_syllable.items())), dict(sorted(words.items())))
+    table = pinyin.Pinyin(dict(sorted(by_syllable.items())), dict(sorted(words.items())))
     OUT.write_bytes(zlib.compress(msgspec.msgpack.encode(table), 9))
     print(f"{OUT}: {OUT.stat().st_size:,} bytes, {len(characters):,} characters, {len(words):,} words")
 

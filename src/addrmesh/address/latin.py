@@ -62,7 +62,8 @@ _ROAD = {
     "road", "rd", "street", "st", "avenue", "ave", "lane", "ln", "boulevard", "blvd", "highway", "alley", "lu", "jie",
     "dajie", "dadao", "xiang", "nong", "hutong", "plaza", "mansion", "building", "tower", "garden", "gardens", "hotel",
     "center", "centre", "square", "university", "school", "hospital", "station", "park", "mall", "huayuan", "jiayuan",
-    "xiaoqu", "gongyu", "dasha", "guangchang", "donglu", "xilu", "nanlu", "beilu", "zhonglu",
+    "xiaoqu", "gongyu", "dasha", "guangchang", "donglu", "xilu", "nanlu", "beilu", "zhonglu", "village", "cun", "zhen",
+    "town", "jiedao", "subdistrict", "township", "industrial", "group",
 }  # fmt: skip
 _BESIDE = {
     "east", "west", "north", "south", "middle", "central", "first", "second", "third", "new", "dong", "xi", "nan",
@@ -73,7 +74,8 @@ _WORDS = re.compile(r"[A-Za-z]{2} [A-Za-z]{2}")
 _CAPITAL = r"[A-Z][\w'’]*"
 _NUMBER = r"[A-Za-z]?\d+(?:-\d+)*[A-Za-z]?"
 _STREETS = "Road|Rd|Street|St|Avenue|Ave|Lane|Ln|Boulevard|Blvd|Highway|Alley"
-_PINYIN_STREETS = "(?:dong|xi|nan|bei|zhong)?lu|(?:da)?jie|dadao|xiang|nong|hutong"
+_PINYIN_STREETS = "(?:dong|xi|nan|bei|zhong)?lu|(?:da ?)?jie|da ?dao|xiang|nong|hutong"
+_TOWN = re.compile(r"(?i)\b([a-z'’]+(?:[ -][a-z'’]+){0,2}?)[ -]?(?:zhen|town|jie ?dao|sub-?district|township|xiang)\b")
 _PLACES = "Plaza|Mansion|Gardens?|Square|Cent(?:er|re)|Hotel|University|School|Hospital|Park|Mall"
 _PARTS = tuple(
     (kind, re.compile(pattern))
@@ -82,6 +84,10 @@ _PARTS = tuple(
         ("houseno", rf"(?i:\b(?:building|bldg|tower|block|blk)\b\.? *#? *)(?P<a>{_NUMBER}|[A-Z]\b)"),
         ("floorno", r"(?i:(?P<a>\b\d+(?:st|nd|rd|th)? *(?:/ *F|F|floor)\b|\b(?:floor|fl)\.? *\d+))"),
         ("road", rf"(?i:(?P<a>(?:[a-z'’]+ ){{1,3}}(?:{_PINYIN_STREETS})\b))"),
+        ("road", rf"(?P<a>\b(?:Rua|Avenida|Estrada|Travessa|Largo)(?: d[aeo]s?)?(?: (?!No\b){_CAPITAL})+)"),
+        ("poi", rf"(?P<a>\bEdif[ií]cio(?: {_CAPITAL})+)"),
+        ("community", r"(?i:(?P<a>(?:[a-z'’]+ ){1,2}(?:village|cun)\b|\b[a-z'’]{3,}cun\b))"),
+        ("village_group", r"(?i:(?P<a>\bgroup \d+\b|\b\d+ ?zu\b))"),
         ("poi", r"(?i:(?P<a>(?:[a-z'’]+ ){1,3}(?:huayuan|jiayuan|xiaoqu|gongyu|dasha|guangchang)\b))"),
         ("road", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_STREETS})\b)"),
         ("poi", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_PLACES})\b)"),
@@ -171,6 +177,14 @@ def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name |
             return None, last + 2
         return Name(words[at][0], words[last][1], meant, ()), last + 1
     return None, at + 1
+
+
+def towns(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where towns stand, from every word that the name may begin with, and what stands before 镇 in pinyin."""
+    for match in _TOWN.finditer(text):
+        starts = [word.start() for word in re.finditer(r"[^ -]+", match[1])]
+        for start in starts:
+            yield match.start() + start, match.end(), re.sub(r"[ '’-]", "", match[1][start:]).lower()
 
 
 def streets(text: str) -> list[Component]:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from addrmesh.address import divisions, latin, spelling
 from addrmesh.address.divisions import Division
+from addrmesh.address.pinyin import key
 from addrmesh.address.types import Component
 
 PLACES = ("prov", "city", "district")
@@ -475,4 +476,16 @@ def _latin(text: str, found: list[Mention]) -> list[Mention]:
             written = text[name.start : name.end]
             mention = Mention(name.start, name.end, written, fitting[0].level, 0.5, tuple(fitting), latin=True)
             found = [m for m in found if m not in crossed] + [mention]
-    return found
+    return found + _latin_towns(text, found)
+
+
+def _latin_towns(text: str, found: Sequence[Mention]) -> list[Mention]:
+    """Return the towns in Latin letters, of the counties and of the cities without districts that are named."""
+    said = list(latin.towns(text))
+    if not said:
+        return []
+    named_here = {d.row: d for m in found for d in m.divisions if d.in_force and d.level in ("city", "district")}
+    pool: dict[str, Division] = {}
+    for division in named_here.values():
+        pool |= {key(d.short[0] if d.short else d.name): d for d in below(division) if d.level == "town"}
+    return [Mention(s, e, text[s:e], "town", 0.5, (pool[name],), latin=True) for s, e, name in said if name in pool]

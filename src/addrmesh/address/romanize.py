@@ -5,31 +5,19 @@ Addresses in Latin letters, fine before coarse, as couriers abroad write them.
 
 Names are in pinyin without tones, `v` for ü as it is typed, divisions in their official spelling where it is another
 one; words for what a thing is are translated. Hong Kong, Macao and Taiwan spell names otherwise, by rules and habits
-that pinyin would betray: they get nothing. `pinyin.bin` is compiled by `training/compile_pinyin.py`.
+that pinyin would betray: they get nothing.
 """
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 
-import msgspec
 from msgspec.structs import replace
 
 from addrmesh.address import divisions
 from addrmesh.address.latin import OFFICIAL
 from addrmesh.address.mentions import OVERSEAS
+from addrmesh.address.pinyin import pinyin
 from addrmesh.address.verdict import Result, ResultComponent
-
-
-class Pinyin(msgspec.Struct, array_like=True, frozen=True):
-    """The usual reading of each character, and the words in which one is read otherwise."""
-
-    characters: dict[str, str]
-    """By syllable."""
-    words: dict[str, str]
-
 
 _DIVISIONS = {
     "特别行政区": "", "自治区": "", "省": "", "市": "", "地区": "Prefecture", "自治州": "Prefecture", "盟": "League",
@@ -80,22 +68,12 @@ _NUMBERED: dict[str, tuple[str, str]] = {
 _NUMBER = rf"[A-Za-z]?[\dA-Za-z{_NUMERALS}十百#]*(?:[-~/][\dA-Za-z]+)*"
 _MARK = "[甲乙丙丁东南西北中附临]"
 _LANES = re.compile(r"([\dA-Za-z][\dA-Za-z-]*)(支?弄|号院?)")
-_MARKS = str.maketrans({"（": " (", "）": ") ", "、": ", ", "·": " "})
-_HAN = re.compile(r"[㐀-鿿〇]+")
 _SPLIT = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
 _ROAD = re.compile(rf"(.+?)({'|'.join(_ROADS)})(?:([{''.join(_SIDES)}\d{_NUMERALS}十])段)?")
 _SIDED = re.compile(rf"(.{{2,}})([{''.join(_SIDES)}])({_HAN_NUMBER.pattern})?")
 _NAMES = {chinese: latin for latin, chinese in OFFICIAL.items()}
 _HEADING = "直辖县级行政区划"
 """What shops write for the city of a county directly under its province; it is no place."""
-
-
-@cache
-def _table() -> tuple[dict[str, str], dict[str, str], int]:
-    data = zlib.decompress(files(__package__).joinpath("pinyin.bin").read_bytes())
-    table = msgspec.msgpack.decode(data, type=Pinyin)
-    by_character = {character: syllable for syllable, found in table.characters.items() for character in found}
-    return by_character, table.words, max(map(len, table.words))
 
 
 def romanized(result: Result) -> Result:
@@ -138,23 +116,6 @@ def _latin(component: ResultComponent) -> str:
         **dict.fromkeys(("prov", "city", "district", "town"), lambda: _division(text, component.code)),
     }
     return by_kind.get(kind, lambda: _words(text))()
-
-
-def pinyin(text: str) -> str:
-    """Return text in pinyin, a word for each stretch of Chinese characters: 长安 is Chang'an. The rest stays."""
-    return " ".join(_HAN.sub(lambda found: f" {_word(found[0])} ", text.translate(_MARKS)).split())
-
-
-def _word(characters: str) -> str:
-    usual, words, longest = _table()
-    syllables: list[str] = []
-    at = 0
-    while at < len(characters):
-        size = next((n for n in range(longest, 1, -1) if characters[at : at + n] in words), 1)
-        piece = characters[at : at + size]
-        syllables += words[piece].split() if size > 1 else [usual.get(piece, piece)]
-        at += size
-    return "".join(f"'{s}" if i and s[0] in "aoe" else s for i, s in enumerate(syllables)).capitalize()
 
 
 def _division(name: str, code: str | None) -> str:

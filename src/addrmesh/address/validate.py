@@ -119,7 +119,7 @@ class _Case:
         streets = [] if pure_latin else latin.streets(text)
         # The tagger knows no English.
         components = latin.parts(text) if pure_latin else self.components
-        if any(c.type != "poi" for c in streets):
+        if any(c.type != "poi" for c in streets) or (not pure_latin and _ENGLISH.search(text)):
             self.report("TRANSLITERATED")
         components = _unsigned(text, mended(text, components, streets))
         first, several = scope.first_address(text, components)
@@ -434,6 +434,7 @@ class _Case:
         )  # fmt: skip
 
 
+_ENGLISH = re.compile(r"(?i)\b(?:room|rm|flat|road|rd|street|avenue|ave|floor|bldg|district)\b")
 _SURE = 0.7
 _JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off

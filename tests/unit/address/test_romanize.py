@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addrmesh.address import divisions, gazetteer, latin
+from addrmesh.address.pinyin import pinyin
 from addrmesh.address.reading import read
-from addrmesh.address.romanize import pinyin, romanized
+from addrmesh.address.romanize import romanized
 from addrmesh.address.types import COMPONENT_TYPES, Component
 from addrmesh.address.validate import validate
 from addrmesh.address.verdict import Address, Options, Request, Result, ResultComponent, Verdict

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from addrmesh.address import divisions
+from addrmesh.address import divisions, talk
 
 What = Literal["name", "phone", "id_number", "postcode", "label", "noise", "heading"]
 
@@ -261,6 +261,7 @@ def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
         for start, end in _between(*segment.span(), taken):
             note = _NOTE.search(text[start:end])
             if note is None:
+                yield from talk.around(text, start, end)
                 continue
             at = start + note.start()
             if _names_division(text[start + note.end() : end]):  # 请寄到浙江省…

@@ -187,6 +187,13 @@ def _at_post(road: Part, distance: Part) -> bool:
     )
 
 
+def _is_aside(found: Sequence[Part], at: int) -> bool:
+    """Return whether a part begins or goes on a stretch of its own behind a number: 77号,信用社隔壁 is 77号."""
+    while at and found[at - 1].end == found[at].start:
+        at -= 1
+    return any(part.type in _COUNTED for part in found[:at])
+
+
 def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -> Premise:
     """
     Return how precise the parts make an address.
@@ -224,7 +231,8 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
             and not latin
         )
         next_to = "village_group" not in kinds and any(
-            (part.type == "assist" and _BESIDE.match(part.text)) or _NTH.match(part.text) for part in found
+            (part.type == "assist" and _BESIDE.match(part.text) and not _is_aside(found, at)) or _NTH.match(part.text)
+            for at, part in enumerate(found)
         )
         return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
     if number:

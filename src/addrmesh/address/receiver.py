@@ -66,11 +66,11 @@ _POSTCODE = re.compile(
     rf"(?:邮政编码|邮编|邮码)[::]? *(?P<a>\d{{6}})(?!\d)|(?<![^{_EDGE}])(?P<b>\d{{6}})(?![^{_EDGE}])"
 )
 _NAMED = re.compile(
-    r"(?:收件人|收货人|寄件人|联系人|姓名|收货人姓名|收件人姓名)"
-    r"(?:[::] *| +|(?!电话|手机|信息|地址|姓名|详细|所在|方式|[在是不请要有已的就会可没未也都到来去说用写为和])"
-    r"(?=[一-鿿]{2,4}(?![一-鿿])))"
-    rf"(?P<v>[{_HAN}·]{{2,4}}|[{_HAN}][*xX某]{{1,3}}"
-    r"|[A-Z][a-z]+(?: [A-Z][a-z]+)*)(?![一-鿿])"
+    r"(?:收件人|收货人|寄件人|联系人|(?:我的?)?名字[是叫]?|姓名|收货人姓名|收件人姓名)"
+    r"(?:[::] *| +|(?!电话|手机|信息|地址|姓名|详细|所在|方式|[在是不请要有已的就会可没未也都到来去说用写为和打错填])"
+    r"(?=[一-鿿]{2,4}(?:(?![一-鿿])|电话|手机)))"
+    rf"(?P<v>[{_HAN}·]{{2,4}}?(?=电话|手机)|[{_HAN}·]{{2,4}}(?![{_HAN}])"
+    rf"|[{_HAN}][*xX某]{{1,3}}(?![{_HAN}])|[A-Z][a-z]+(?: [A-Z][a-z]+)*(?![{_HAN}]))"
 )
 _ADDRESS = "(?:(?:现在?|最新|新|原来?)的?|我的?|我们|详细|收货|收件|寄件|寄货|发货|家庭|公司|联系){0,3}地址"
 _LABEL = re.compile(
@@ -84,7 +84,7 @@ _REMARK = re.compile(
 _CODE = re.compile(
     r"(?:(?:订单|运单|快递|物流|工单|流水|单|客户|会员|取件|门禁|大门|开门)(?:单号|编号|代码|密码|号码?|码)"
     r"|编号|尾号|代码|密码|账号|微信号?|[Qq]{2}号?|[Vv][Xx]|UID|uid"
-    r"|(?:仓库?|库位|转运)码|(?:订单|运单)(?=[#::]))[::]? *"
+    r"|(?:仓库?|库位|转运)码|(?:订单|运单)(?=[#::]))[::是]? *"
     r"#?[A-Za-z\d][A-Za-z\d-]*[#*]?"
 )
 _CODE_CHARACTERS = frozenset("号码信QqVvUu单")
@@ -143,7 +143,7 @@ def cuts(text: str) -> Iterator[Cut]:
         for match in _PICTURES.finditer(text):
             take("noise", *match.span())
     anchors = _numbers(text, take)
-    for match in _NAMED.finditer(text) if ("人" in text or "姓名" in text) else ():
+    for match in _NAMED.finditer(text) if ("人" in text or "名" in text) else ():
         take("name", *match.span(), match.span("v"))
     if ":" in text or "地址" in text:
         for match in _REMARK.finditer(text):
@@ -225,7 +225,7 @@ def _name_before(text: str, end: int) -> tuple[int, int, int] | None:
     if is_person(text[start:end]):
         return start, end, behind
     for size in (3, 2):  # `80号王测试138…`: glued to what stands before
-        if end - size > 0 and text[end - size - 1] in "号室楼栋幢层座元" and is_person(text[end - size : end]):
+        if end - size > 0 and text[end - size - 1] in "号室楼栋幢层座元组户队" and is_person(text[end - size : end]):
             return end - size, end, behind
     return None
 
@@ -259,6 +259,8 @@ def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
     """Yield words to the courier and talk, segment by segment."""
     for segment in _SEGMENT.finditer(text):
         for start, end in _between(*segment.span(), taken):
+            if talk.revokes(text, start, end):
+                continue
             note = _NOTE.search(text[start:end])
             if note is None:
                 yield from talk.around(text, start, end)
@@ -266,7 +268,9 @@ def _notes(text: str, taken: list[Cut]) -> Iterator[tuple[int, int]]:
             at = start + note.start()
             if _names_division(text[start + note.end() : end]):  # 请寄到浙江省…
                 if not _NOT.search(note[0]):  # 不要寄到浙江省… is left for the shopper
-                    yield at, _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
+                    after = _TO.match(text, start + note.end(), end).end()  # type: ignore[union-attr]
+                    yield at, after
+                    yield from talk.around(text, after, end)
             elif not _HOUSE.search(text, at + len(note[0]), end):  # 送到5号 is more than a note
                 yield (at, end) if _PLACE.search(text[start:at]) else (start, end)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from addrmesh.address import admin, divisions, latin, premise, scope
+from addrmesh.address import admin, divisions, latin, premise, scope, talk
 from addrmesh.address.admin import Resolution, Role
 from addrmesh.address.borders import mended
 from addrmesh.address.divisions import Division
@@ -146,16 +146,14 @@ class _Case:
             for at, end in left
             if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
         ]
-        talk = [t for at, end in said if _is_talk(text, at, end) and not _DOUBT.search(t := text[at:end])]
-        tokens = [t for at, end in said if (t := text[at:end]) not in talk]
-        doubts = [
-            p.text for p in parts if premise.is_veiled(p) or (_DOUBT.search(p.text) and _is_talk(text, p.start, p.end))
-        ]
+        aside = [t for at, end in said if _is_talk(text, at, end) and not _DOUBT.search(t := text[at:end])]
+        tokens = [t for at, end in said if (t := text[at:end]) not in aside]
+        doubts = [p.text for p in parts if _is_doubtful(text, p)]
         self.unresolved += [*dropped, *tokens, *doubts]
-        if talk and not self.unresolved:
-            self.report("UNRESOLVED_TOKENS", "、".join(talk), "info")
-        self.unresolved += talk
-        if len(self.unresolved) > len(talk):
+        if aside and not self.unresolved:
+            self.report("UNRESOLVED_TOKENS", "、".join(aside), "info")
+        self.unresolved += aside
+        if len(self.unresolved) > len(aside):
             # One name that is not known against one that is: nothing decides.
             unknown = any(
                 r.kind == "unknown" and m.type in PLACES and not _is_beyond(m, resolution)
@@ -475,6 +473,13 @@ _DOUBT = re.compile(
     "[不别勿非改换错旧原或待问未没无何哪忘假误拆变迁废停暂搬]|大[概约]|可能|也许|好像|应该|具体|以前|之前|后面|微信|再说|确认|失效|临时|乱写|随便"
     "|国外|退回|通知"
 )
+
+
+def _is_doubtful(text: str, part: Part) -> bool:
+    """Return whether a part is none, or takes the address back."""
+    if part.type in ("poi", "subpoi") and talk.revokes(part.text):
+        return True
+    return premise.is_veiled(part) or (_DOUBT.search(part.text) is not None and _is_talk(text, part.start, part.end))
 
 
 def _is_talk(text: str, start: int, end: int) -> bool:

@@ -276,7 +276,7 @@ def _after_letter(text: str, found: list[Mention]) -> list[Mention]:
         pieces = [replace(p, confidence=first.confidence) for p in _split(1, first.text[1:], first.type)]
     elif not 0 < first.start <= 3 or any(map(str.isalnum, text[1 : first.start])):
         return found
-    if not any(divisions.is_within(d, province) for d in pieces[0].divisions if d.level in PLACES):
+    if not any(divisions.is_within(d, province) for p in pieces[:1] for d in p.divisions if d.level in PLACES):
         return found
     return [Mention(0, 1, text[0], "prov", first.confidence, (province,)), *pieces, *others]
 

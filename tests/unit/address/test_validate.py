@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from addrmesh.address import admin, divisions, latin, premise, receiver, spelling
@@ -10,7 +10,7 @@ from addrmesh.address.divisions import Division
 from addrmesh.address.issues import CATALOGUE, issue, issue_rows
 from addrmesh.address.mentions import has_districts, mentions
 from addrmesh.address.reading import read, text_of
-from addrmesh.address.types import Component
+from addrmesh.address.types import COMPONENT_TYPES, Component
 from addrmesh.address.validate import validate, validate_without_engine
 from addrmesh.address.verdict import (
     ACTIONS,
@@ -283,6 +283,30 @@ def test_without_an_engine_nothing_is_accepted_and_every_fix_says_why(text: str)
     for component in result.address.components:
         if component.span is not None:
             assert text[slice(*component.span)] == component.input_text
+
+
+WORDS = (
+    "皖", "新", "粤", "九龙", "新界", "旺角", "浙江", "杭州市", "信宜", "黄山", "济源市", "轵城镇", "北区", "东区",
+    "新区", "高新区", "工业园区", "一二八团", "中山路", "312国道", "K12+300", "公里", "12号", "附3号", "甲", "弄",
+    "胡同", "街道", "办", "大厦", "公寓", "楼", "5号门", "面", "档口", "对面", "第三家", "王大庆", "我家", "不是",
+    "寄到", "·", ",", "(", "】", "Lu", "Zhen", "8Hao",
+)  # fmt: skip
+
+
+@example([("新区", "devzone")])
+@given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from([*COMPONENT_TYPES, ""])), min_size=1, max_size=8))
+def test_whatever_a_tagger_finds_in_a_text_is_judged(said: list[tuple[str, str]]) -> None:
+    reading = read(Request("".join(word for word, _ in said)))
+    text = reading.canonical.text
+    found, at = [], 0
+    for word, kind in said:
+        start, at = at, min(at + len(word), len(text))
+        if kind and start < at:
+            found.append(Component(kind, start, at, 0.6))
+    result = validate(reading, found if text else [])
+    assert result.verdict.possible_next_action in ACTIONS
+    spans = [c.span for c in result.address.components if c.span]
+    assert all(0 <= start < end <= len(reading.text) for start, end in spans)
 
 
 def test_as_many_candidates_are_given_as_asked_for() -> None:

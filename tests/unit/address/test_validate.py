@@ -287,13 +287,13 @@ def test_without_an_engine_nothing_is_accepted_and_every_fix_says_why(text: str)
 
 WORDS = (
     "皖", "新", "粤", "九龙", "新界", "旺角", "浙江", "杭州市", "信宜", "黄山", "济源市", "轵城镇", "北区", "东区",
-    "新区", "高新区", "工业园区", "一二八团", "中山路", "312国道", "K12+300", "公里", "12号", "附3号", "甲", "弄",
+    "新园区", "高新区", "工业园区", "一二八团", "中山路", "312国道", "K12+300", "公里", "12号", "附3号", "甲", "弄",
     "胡同", "街道", "办", "大厦", "公寓", "楼", "5号门", "面", "档口", "对面", "第三家", "王大庆", "我家", "不是",
     "寄到", "·", ",", "(", "】", "Lu", "Zhen", "8Hao",
 )  # fmt: skip
 
 
-@example([("新区", "devzone")])
+@example([("新园区", "devzone"), ("街道", "town")])
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from([*COMPONENT_TYPES, ""])), min_size=1, max_size=8))
 def test_whatever_a_tagger_finds_in_a_text_is_judged(said: list[tuple[str, str]]) -> None:
     reading = read(Request("".join(word for word, _ in said)))

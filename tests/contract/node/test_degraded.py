@@ -172,6 +172,7 @@ def test_what_a_full_engine_cannot_take_in_time_goes_to_the_built_in_model(node,
         threading.Event().wait(0.02)
 
     node.engine.fails = slow
+    node.app.node.pipeline().batcher.max_wait_s = 0.02  # as long as one address takes
     assert parse(client, f"{ROAD}1巷")["service"]["mode"] == "FULL"  # now the node knows how slow it is
 
     async def together() -> list[httpx.Response]:

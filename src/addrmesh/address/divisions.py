@@ -6,6 +6,7 @@ The civil affairs history knows years only, so in the year of a change both the 
 have no history, and a town's code is the last one published (2023), even where its district has changed since.
 """
 
+import gc
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
@@ -222,9 +223,15 @@ def _table() -> _Table:
 
 def warm() -> None:
     """Load now what the first lookups would load, so that no request waits for it."""
-    table = _table()
-    for index in ("by_name", "towns_by_code", "below", "extra_names"):
-        getattr(table, index)
+    collecting = gc.isenabled()
+    gc.disable()  # it would walk all that is being loaded, and find that all of it stays
+    try:
+        table = _table()
+        for index in ("by_name", "towns_by_code", "below", "extra_names"):
+            getattr(table, index)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def version() -> str:

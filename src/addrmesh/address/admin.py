@@ -45,7 +45,10 @@ class Resolution(msgspec.Struct, frozen=True, gc=False):
 
     state: Literal["resolved", "ambiguous", "conflict", "none"]
     path: tuple[Division, ...] = ()
-    """In force, from the province down to what the county level is; without the town."""
+    """
+    In force, from the province down to what the county level is; without the town. Where nothing is decided, as far
+    down as the text names what all that it may mean share.
+    """
     town: Division | None = None
     roles: tuple[Role, ...] = ()
     """One for each mention."""
@@ -115,12 +118,10 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
             best, weak = inside, len(inside) == 1
     if len(best) > 1:
         if len({frozenset(c.sides) for c in best}) > 1:
-            return Resolution("conflict", roles=_open_roles(found, agree, best))
+            return _open("conflict", found, agree, best, best)
         if only_towns:
             return _without_chain(found, agree, hint)
-        return Resolution(
-            "ambiguous", roles=_open_roles(found, agree, best[:1]), candidates=tuple(c.target for c in best)
-        )
+        return _open("ambiguous", found, agree, best, best[:1])
     chain = best[0]
     if len(chain.sides) < len(agree):
         against = agree.keys() - chain.sides.keys()
@@ -128,7 +129,7 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
             if not against.isdisjoint(rival.sides):
                 ours, theirs = chain.votes - rival.votes, rival.votes - chain.votes
                 if len(ours) < 2 or len(ours) <= len(theirs) or len(theirs) > 1:
-                    return Resolution("conflict", roles=_open_roles(found, agree, [chain, rival]))
+                    return _open("conflict", found, agree, [chain, rival], [chain, rival])
     if chain.target.level == "district" and chain.town is None:
         short = len(agree) == 1 and not chain.full and not found[next(iter(agree))].latin
         weak = weak or short or _had_namesake(found, chain)
@@ -328,19 +329,40 @@ def _preferred(best: list[_Chain], found: Sequence[Mention]) -> list[_Chain]:
     return best
 
 
-def _open_roles(found: Sequence[Mention], agree: dict[int, Rows], chains: Sequence[_Chain]) -> tuple[Role, ...]:
-    """Return roles where nothing is decided: what is no more, and what not every chain agrees with."""
+def _open(
+    state: Literal["ambiguous", "conflict"],
+    found: Sequence[Mention],
+    agree: dict[int, Rows],
+    chains: Sequence[_Chain],
+    judged: Sequence[_Chain],
+) -> Resolution:
+    """Return the resolution of what may be any of the chains; what not all the `judged` agree with stands against."""
+    shared = _shared(found, chains)
     roles = []
     for i, mention in enumerate(found):
         if i not in agree:
             roles.append(Role("zone" if mention.is_zone else "unknown"))
             continue
-        former = next((c.sides[i][1] for c in chains if i in c.sides and c.sides[i][1]), None)
+        former = next((c.sides[i][1] for c in judged if i in c.sides and c.sides[i][1]), None)
         if former is not None:
             roles.append(Role("outdated", None, former))
+        elif all(i in c.sides for c in judged):
+            division = next((d for d in shared if d.row in agree[i]), None)
+            roles.append(Role(_written(mention.text, division) if division else "same", division))
         else:
-            roles.append(Role("same" if all(i in c.sides for c in chains) else "against"))
-    return tuple(roles)
+            roles.append(Role("against"))
+    candidates = tuple(c.target for c in chains) if state == "ambiguous" else ()
+    return Resolution(state, shared, roles=tuple(roles), candidates=candidates)
+
+
+def _shared(found: Sequence[Mention], chains: Sequence[_Chain]) -> tuple[Division, ...]:
+    """Return what all chains lie in, down to the last that the text names; nothing if a wide name is not in all."""
+    wide = [i for i, m in enumerate(found) if m.divisions and m.divisions[0].level in PLACES[:2]]
+    if not all(i in c.sides for i in wide for c in chains):
+        return ()
+    shared = [levels[0] for levels in zip(*(c.path for c in chains), strict=False) if len({d.row for d in levels}) == 1]
+    places = [place for c in chains for place, former in c.sides.values() if former is None and place < len(shared)]
+    return tuple(shared[: max(places, default=-1) + 1])
 
 
 def _without_names(found: Sequence[Mention], hint: Division | None) -> Resolution:

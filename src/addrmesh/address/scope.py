@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from addrmesh.address import latin, premise
 from addrmesh.address.admin import Resolution
-from addrmesh.address.mentions import PLACES, Mention
+from addrmesh.address.match_reading import same_words
+from addrmesh.address.mentions import PLACES, Mention, named
 from addrmesh.address.premise import Part
 from addrmesh.address.types import NUMBERS, Component
 from addrmesh.address.verdict import Fields
@@ -157,10 +158,20 @@ def _holds(text: str, block: Sequence[Component], component: Component) -> bool:
 
 def _same_place(text: str, one: Sequence[Component], other: Sequence[Component]) -> bool:
     """Return whether two addresses may be one, said twice or in two ways: no road, number or building differs."""
+    mine, theirs = _said(text, one), _said(text, other)
     for kind in ("road", "roadno", "houseno", "cellno", "roomno", "poi", "community"):
-        of_one = {text[c.start : c.end] for c in one if c.type == kind}
-        of_other = {text[c.start : c.end] for c in other if c.type == kind}
-        if of_one and of_other and of_one.isdisjoint(of_other):
+        if kind in mine and kind in theirs and not any(same_words(p, q) for p in mine[kind] for q in theirs[kind]):
             return False
-    places = {text[c.start : c.end] for c in one if c.type in PLACES}
-    return all(text[c.start : c.end] in places for c in other if c.type in PLACES)
+    return all(
+        name in mine[kind] or any(not {d.row for d in named(name)}.isdisjoint(d.row for d in named(p)) for p in mine[kind])
+        for kind in PLACES
+        if kind in mine
+        for name in theirs.get(kind, ())
+    )
+
+
+def _said(text: str, components: Sequence[Component]) -> dict[str, set[str]]:
+    said: dict[str, set[str]] = {}
+    for component in components:
+        said.setdefault(component.type, set()).add(text[component.start : component.end])
+    return said

@@ -206,10 +206,8 @@ class _Case:
         if resolution.state == "conflict":
             about = [m.text for m, r in zip(mentions, resolution.roles, strict=True) if r.kind == "against"]
             self.report("ADMIN_CONFLICT", "、".join(about or [m.text for m in mentions]), "error")
-            return []
         if resolution.state == "ambiguous":
             self.report("ADMIN_AMBIGUOUS", "、".join(m.text for m in mentions if m.divisions and not m.is_zone))
-            return []
         chain = [*resolution.path, *([resolution.town] if resolution.town else [])]
         if resolution.town and resolution.path[-1].level == "district" and admin.under_zone(resolution.town):
             # Which district it is in is the caller's word alone.
@@ -370,8 +368,9 @@ class _Case:
         rule: DecisionRule,
         floor: Action,
     ) -> Result:
+        decided = resolution.state == "resolved"
         components = self._styled(answered)
-        if resolution.state == "resolved":
+        if decided:
             roles = list(zip(mentions, resolution.roles, strict=True))
             kept = [m for m, r in roles if r.kind == "unknown" and _is_beyond(m, resolution)]
             zones = [m for m, r in roles if m.is_zone and r.kind != "corrected"]
@@ -384,7 +383,7 @@ class _Case:
         components = components + (sorted(below, key=lambda c: ORDER[c.type]) if reordered else below)
         deepest = _deepest(answered)
         sources = {c.source for c in components}
-        coded = [c for c in answered if c.code and len(c.code) == 6]
+        coded = [c for c in answered if decided and c.code and len(c.code) == 6]
         towns = [c.code for c in answered if c.type == "town"]
         missing = [
             i.component for i in self.issues if i.severity == "error" and i.component and i.code.endswith("_MISSING")
@@ -393,7 +392,7 @@ class _Case:
             decide(self.issues, rule, floor),
             judged.granularity,
             deepest,
-            not missing and resolution.state == "resolved",
+            not missing and decided,
             "INFERRED" in sources,
             "REPLACED" in sources,
             "SPELL_CORRECTED" in sources,

@@ -51,6 +51,8 @@ _COUNTED = ("roadno", "houseno", "cellno", "roomno")
 """Numbers that confirm a building whose name does not say that it is one; every shop has a second floor."""
 _HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|\d线)\Z")
 _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm])处?\Z")
+_FUEL = re.compile(r"(?=.{4}).*加油站\Z")
+"""What alone along a highway is found by its name and a kilometre post; a guest house or a works is asked about."""
 _TALK = re.compile(r"[,;。我你他她]|门牌|微信|那一|打电话|的\Z")
 """What no building's name holds."""
 
@@ -178,7 +180,7 @@ def is_veiled(part: Part) -> bool:
 
 
 def _at_post(road: Part, distance: Part) -> bool:
-    """Return whether two parts are a highway and a kilometre post on it; what is named behind them stands there."""
+    """Return whether two parts are a highway and a kilometre post on it."""
     return (
         road.type == "road"
         and distance.type == "distance"
@@ -212,7 +214,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
     inside = not kinds.isdisjoint(INSIDE)
     post = any(_at_post(one, other) for one, other in pairwise(found))
-    posted = post and any(names_itself(part) for part in found)
+    posted = post and any(_FUEL.match(part.text) for part in found)
     beside = not kinds.isdisjoint(("assist", "distance"))
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯

@@ -14,6 +14,7 @@ import msgspec
 from addrmesh.address import divisions, spelling
 from addrmesh.address.divisions import Division
 from addrmesh.address.mentions import (
+    AREAS,
     HAN_DIGITS,
     PLACES,
     TOWN,
@@ -442,6 +443,8 @@ def _meant(
 ) -> tuple[Role, Division | None]:
     """Return what a name that nothing bears was meant to be, and the division it adds to the chain."""
     name = mention.text
+    if name in AREAS:
+        return Role("unknown"), None
     if mention.type != "town":
         for division in path:
             if division.row not in said and (ZONE.search(division.name) or not mention.is_zone):

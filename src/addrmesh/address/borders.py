@@ -2,14 +2,14 @@
 The borders of components, set where the tagger, trained on tidier texts, leaves out, cuts or runs together.
 
 37号之2 is one number, 2735公里处 a distance and no number, 301户 on a line of its own a room; a road has its side
-(桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街. Each kind of component has its rule: it takes a
-component and the one behind it and returns what stands in their place.
+(桂洲大道|中|33号) and its whole name: 北书店|横街, 珠市|口东大街, but not the area of Hong Kong before it: 旺角|弼街.
+Each kind of component has its rule: it takes a component and the one behind it and returns what stands in their place.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from addrmesh.address.mentions import PLACES, named
+from addrmesh.address.mentions import AREAS, PLACES, named
 from addrmesh.address.types import NUMBERS, Component
 
 _HAN = "一-鿿"
@@ -17,13 +17,13 @@ _NUMERALS = "一二三四五六七八九十百零〇两"
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
 
-_BRACKETS = "()[]【】"
-_BRACKET = re.compile(r"[()\[\]【】]")
+_EDGES = "()[]【】,;、"
+_EDGE = re.compile(r"[()\[\]【】,;、]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
 _UNIT = re.compile("[里米Kk]")
 _TAIL = re.compile(
     rf"之[\d{_NUMERALS}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN}])"
-    rf"|(?:店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN}])"
+    rf"|(?:底商|店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN}])"
 )
 """What belongs to the number before it."""
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
@@ -35,6 +35,14 @@ _GATE = re.compile(r"\d+号门\Z")
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN}\d])")
 _ROOM_END = re.compile("[户室铺档店]")
 _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
+_STOREY = re.compile(r"\d+字楼\Z")
+_PIECE = re.compile("[^,]+")
+_ITS_LEVEL = {"省": "prov", "市": "city", "区": "district", "县": "district", "旗": "district"}
+_AREA = re.compile(
+    rf"(?:(?<=香港|澳门|九龙|新界|港岛|政区)|(?<=区))[ ,]?(?P<area>{'|'.join(sorted(AREAS, key=len, reverse=True))})"
+    "(?!(?:大?道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|[站城苑])|码头|酒店|医院)"
+)
+"""An area of Hong Kong or Macao behind what it lies in, and not the name of a road or a building."""
 
 
 def mended(text: str, components: Sequence[Component], known: Sequence[Component] = ()) -> Sequence[Component]:
@@ -47,8 +55,14 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
         known: Some that are known better; they take the place of what they overlap.
     """
     found = _with(components, known) if known else list(components)
-    if _BRACKET.search(text):
-        found = [_unbracketed(text, c) for c in found]
+    if _EDGE.search(text):
+        found = [piece for c in found for piece in _apart(text, _trimmed(text, c))]
+    if "香港" in text or "九龙" in text or "新界" in text or "澳门" in text:
+        for match in _AREA.finditer(text):
+            start, end = match.span("area")
+            across = any(c.start < end < c.end for c in found)
+            found = _carved(found, start, end, "district")
+            found = _rejoined(found, end) if across else found
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         found = _carved(found, *match.span(), "distance")
     for at in range(len(found) - 1, -1, -1):
@@ -69,11 +83,38 @@ def _with(components: Iterable[Component], known: Sequence[Component]) -> list[C
     return sorted([*rest, *known], key=lambda c: c.start)
 
 
-def _unbracketed(text: str, component: Component) -> Component:
+def _trimmed(text: str, component: Component) -> Component:
     said = text[component.start : component.end]
-    start = component.end - len(said.lstrip(_BRACKETS))
-    end = component.start + len(said.rstrip(_BRACKETS))
+    start = component.end - len(said.lstrip(_EDGES))
+    end = component.start + len(said.rstrip(_EDGES))
     return component._replace(start=start, end=end) if start < end else component
+
+
+def _apart(text: str, component: Component) -> list[Component]:
+    """Return a building that commas part and that has divisions in it, in pieces: 东台市,监城市."""
+    if component.type != "poi" or "," not in text[component.start : component.end]:
+        return [component]
+    pieces = [
+        Component(_kind(match[0]), *match.span(), component.confidence)
+        for match in _PIECE.finditer(text, component.start, component.end)
+    ]
+    return pieces if any(piece.type != "poi" for piece in pieces) else [component]
+
+
+def _kind(piece: str) -> str:
+    """Return the level of a division, as the gazetteer has it or as the name ends; `poi` for anything else."""
+    level = _ITS_LEVEL.get(piece[-1], "poi") if 2 < len(piece) < 6 else "poi"
+    return next((d.level for d in named(piece) if d.level in PLACES and d.in_force), level)
+
+
+def _rejoined(components: list[Component], border: int) -> list[Component]:
+    """Return the components with what begins at a new border and is cut from its road as that road: 轩|尼诗道."""
+    at = next((i for i, c in enumerate(components) if c.start == border), len(components))
+    if at + 1 < len(components):
+        one, behind = components[at : at + 2]
+        if one.type != "road" and behind.type == "road" and one.end == behind.start:
+            return [*components[:at], behind._replace(start=border), *components[at + 2 :]]
+    return components
 
 
 def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
@@ -91,6 +132,12 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 def _retyped(text: str, one: Component) -> Component:
     if one.type == "community" and text.startswith("胡同", one.end - 2):
         return one._replace(type="road")
+    if one.type == "road" and text.startswith("嘎查", one.end - 2):
+        return one._replace(type="community")
+    if one.type == "houseno" and _STOREY.match(text, one.start, one.end):
+        return one._replace(type="floorno")
+    if one.type == "poi" and _LOOSE_ROOM.fullmatch(text, one.start, one.end):
+        return one._replace(type="roomno")
     if one.type == "road" and text.startswith("道办", one.start - 1):  # 桃花坪街道办|大桥路
         return one._replace(start=one.start + 1)
     return one

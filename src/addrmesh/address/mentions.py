@@ -35,7 +35,7 @@ _ZONE_KIND = re.compile(
 _NAMING = frozenset((*PLACES, "town", "devzone", "poi", "community"))
 """What the tagger may take a division's name for."""
 
-_AREAS = frozenset((
+AREAS = frozenset((
     "九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛", "中环", "上环", "金钟",
     "铜锣湾", "北角", "鲗鱼涌", "柴湾", "坚尼地城", "香港仔", "尖沙咀", "油麻地", "旺角", "太子", "红磡", "土瓜湾",
     "何文田", "九龙塘", "九龙湾", "长沙湾", "荔枝角", "美孚", "牛头角", "蓝田", "油塘", "将军澳", "葵涌", "青衣",
@@ -251,12 +251,12 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
             known = bool(bearing) and bearing[0].in_force and not (inside and _is_short(written, bearing[0]))
             if known:
                 found.append(Mention(start, end, written, bearing[0].level, confidence, bearing))
-        elif start == 0 and written[:2] in ("香港", "澳门") and 0 < len(written) - 2 < 4:
+        elif start == 0 and written[:2] in ("香港", "澳门") and len(written) < 6:
             found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
         inside = inside or kind in ("town", "community")
     if found and text[0] in _PROVINCES:
         found = _after_letter(text, found)
-    if len(found) > 1 and found[0].text in ("九龙", "新界") and found[1].text in _AREAS:
+    if len(found) > 1 and found[0].text in ("九龙", "新界") and found[1].text in AREAS:
         found[0] = replace(found[0], type="prov", divisions=named("香港"))
     found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
@@ -404,7 +404,12 @@ def _joined(found: list[Mention]) -> list[Mention]:
             name = last.text + mention.text
             suffix = mention.text in ("街道", "镇", "乡", "市", "区", "县")
             bearing = named(name) if suffix or not (mention.divisions or _is_full(last)) else ()
-            if bearing or suffix or not (last.divisions or mention.divisions or last.is_zone or mention.is_zone):
+            both = _ends(last.text) and TOWN.search(mention.text)  # 瑞州区|黄岗街道, though nothing bears either
+            if (
+                bearing
+                or suffix
+                or not (both or last.divisions or mention.divisions or last.is_zone or mention.is_zone)
+            ):
                 kind = "town" if suffix and len(mention.text) == 2 else last.type
                 result[-1] = Mention(last.start, mention.end, name, kind, last.confidence, bearing)
                 continue
@@ -416,6 +421,11 @@ def _joined(found: list[Mention]) -> list[Mention]:
     if result and any(divisions.path(d)[0].code in OVERSEAS for d in result[0].divisions):
         return _overseas(result)
     return result
+
+
+def _ends(name: str) -> bool:
+    """Return whether a name has the ending of a county or city."""
+    return len(name) > 2 and name[-1] in "市区县旗"
 
 
 def _is_full(mention: Mention) -> bool:
@@ -430,7 +440,12 @@ def _moved(one: Mention, other: Mention) -> tuple[Mention, Mention] | None:
     name, border = one.text + other.text, len(one.text)
     for place in (border - 1, border + 1):
         first, second = name[:place], name[place:]
-        if min(len(first), len(second)) >= 2 and _one_in_other(divisions.places(first), divisions.places(second)):
+        if min(len(first), len(second)) < 2:
+            continue
+        upper, lower = divisions.places(first), divisions.places(second)
+        # 伊犁|州尼勒可县
+        misspelt = place > border and upper and not other.divisions and first[-1] in "州盟市" and _ends(second)
+        if misspelt or _one_in_other(upper, lower):
             middle = one.start + place
             return (
                 Mention(one.start, middle, first, "city", one.confidence, named(first)),
@@ -451,11 +466,11 @@ def _overseas(found: list[Mention]) -> list[Mention]:
     """
     result: list[Mention] = []
     below_city = False
-    districts = [m for m in found[1:] if m.text not in _AREAS]
+    districts = [m for m in found[1:] if m.text not in AREAS]
     for mention in found:
         if below_city:
             result.append(replace(mention, type="town" if mention.type == "town" else "district", divisions=()))
-        elif mention.text in _AREAS and not any(d.code in OVERSEAS for d in mention.divisions):
+        elif mention.text in AREAS and not any(d.code in OVERSEAS for d in mention.divisions):
             if not districts:
                 result.append(replace(mention, type="district", divisions=()))
         else:

@@ -163,7 +163,8 @@ def _same_place(text: str, one: Sequence[Component], other: Sequence[Component])
         if kind in mine and kind in theirs and not any(same_words(p, q) for p in mine[kind] for q in theirs[kind]):
             return False
     return all(
-        name in mine[kind] or any(not {d.row for d in named(name)}.isdisjoint(d.row for d in named(p)) for p in mine[kind])
+        name in mine[kind]
+        or any(not {d.row for d in named(name)}.isdisjoint(d.row for d in named(p)) for p in mine[kind])
         for kind in PLACES
         if kind in mine
         for name in theirs.get(kind, ())

@@ -20,7 +20,7 @@ from addrmesh.address.admin import Resolution, Role
 from addrmesh.address.borders import mended
 from addrmesh.address.divisions import Division
 from addrmesh.address.issues import issue
-from addrmesh.address.mentions import MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts
+from addrmesh.address.mentions import AREAS, MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts
 from addrmesh.address.mentions import mentions as find_mentions
 from addrmesh.address.postcode import province_of
 from addrmesh.address.premise import Part
@@ -234,7 +234,7 @@ class _Case:
             self._report_outdated(mention, role, resolution)
         elif role.kind == "against" and resolution.state == "resolved":
             self.report("ADMIN_CONFLICT", mention.text, "warning", mention.type)
-        elif role.kind == "unknown" and resolution.state == "resolved":
+        elif role.kind == "unknown" and resolution.state == "resolved" and not _is_area(mention, resolution):
             self.unresolved.append(mention.text)
         elif role.kind == "zone":
             division = resolution.division
@@ -289,6 +289,7 @@ class _Case:
             zone = any(m.is_zone for m in mentions)
             beyond = any(
                 r.kind == "unknown"
+                and not _is_area(m, resolution)
                 and (m.type in PLACES or (division is not None and division.code in OVERSEAS))
                 and _is_beyond(m, resolution)
                 for m, r in zip(mentions, resolution.roles, strict=True)
@@ -495,6 +496,12 @@ def _is_beyond(mention: Mention, resolution: Resolution) -> bool:
     if mention.type == "town":
         return division is not None and resolution.town is None
     return mention.type == "district" and division is not None and division.level == "city" and division.code is None
+
+
+def _is_area(mention: Mention, resolution: Resolution) -> bool:
+    """Return whether a name is one of Hong Kong's areas; that the district is left out is said of such an address."""
+    division = resolution.division
+    return division is not None and division.code == "810000" and mention.text in AREAS
 
 
 def _missing_level(division: Division | None) -> str | None:

@@ -119,7 +119,7 @@ def _rejoined(components: list[Component], border: int) -> list[Component]:
 
 def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
     """Return the components with a stretch that some of them share as one of its own kind."""
-    if any(c.type == kind and c.start < end and start < c.end for c in components):
+    if any(c.type == kind and c.start <= start and end <= c.end for c in components):
         return components
     sharing = [c for c in components if c.start < end and start < c.end]
     rest = [c for c in components if c not in sharing]

@@ -88,7 +88,7 @@ async def test_a_slow_model_has_a_longer_queue_unless_the_settings_say_otherwise
     engine.quick = quick
     node = Node(NodeSettings(batching=Batching(max_wait_ms=given_ms)), lambda: engine)
     await node.start()
-    assert node.pipeline().batcher.max_wait_s == wait_s
+    assert node.pipeline().tagger.batcher.max_wait_s == wait_s
     await node.stop()
 
 

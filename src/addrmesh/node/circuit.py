@@ -158,7 +158,8 @@ class Circuit(Generic[Row, Found]):
         return pending
 
     async def stop(self) -> None:
-        """Bring nothing back any more."""
+        """Leave nothing and bring nothing back any more."""
+        self._restart = None
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.gather(self._returning, return_exceptions=True)
@@ -178,23 +179,21 @@ class Circuit(Generic[Row, Found]):
             self._look()
 
     def _look(self) -> None:
-        if self._restart is None:
-            return
         own = self.batcher
         if self._breaker.seen(own.stats.batches, busy=own.predicted_wait_s(Priority.BULK) > 0):
             self._leave(f"it has not answered for {SILENT_S:g} s")
 
     def _leave(self, why: str) -> None:
+        if self._restart is None:
+            return
         self.why = why
         self._log.error("engine.left", why=why, pause_s=self._breaker.pause_s)
         self.batcher.give_up(_left())
-        self._returning = asyncio.create_task(self._return())
+        self._returning = asyncio.create_task(self._return(self._restart))
 
-    async def _return(self) -> None:
-        if self._restart is None:
-            raise AssertionError("an engine with nothing below it is never left; this is a bug")
+    async def _return(self, restart: Callable[[], Awaitable[Batcher[Row, Found]]]) -> None:
         try:
-            # A run that hangs holds this up: two copies might not fit into the memory. It ends even if the node stops.
+            # A run that hangs holds this up: two copies might not fit into the memory. Closing outlives `stop`.
             await asyncio.shield(self.batcher.close())
         except Exception as error:  # noqa: BLE001 - it is broken, so it may not even close
             self._log.warning("engine.not_closed", **failure(error))
@@ -202,7 +201,7 @@ class Circuit(Generic[Row, Found]):
             await asyncio.sleep(self._breaker.pause_s)
             self._metrics.engine_restarts.inc(self._name)
             try:
-                self.batcher = await self._restart()
+                self.batcher = await restart()
             except Exception as error:  # noqa: BLE001 - whatever it is, what is built in serves on
                 self._breaker.still_away()
                 detail = {"detail": str(error)} if isinstance(error, AddrmeshError) else failure(error)

@@ -281,12 +281,10 @@ class Node:
             await asyncio.gather(self._following, return_exceptions=True)
         if self.store is not None:
             await self.store.close()
-        for circuit in self._circuits():
-            await circuit.stop()
         try:
             async with asyncio.timeout(self.settings.server.drain_timeout_s):
-                for batcher in self._batchers():
-                    await batcher.drain()
+                stopping = [circuit.stop() for circuit in self._circuits()]
+                await asyncio.gather(*stopping, *[batcher.drain() for batcher in self._batchers()])
         except TimeoutError:
             self._log.warning("node.drain_cut", queue_depth=sum(one.queue_depth for one in self._batchers()))
         for batcher in self._batchers():

@@ -130,9 +130,12 @@ async def test_an_engine_that_hangs_when_the_node_stops_is_closed_as_soon_as_it_
     await until(lambda: engine.closed, "the run has ended")
 
 
-async def test_an_engine_with_nothing_below_it_is_never_left(tmp_path):
+@pytest.mark.parametrize("stopped", [False, True], ids=["nothing below", "stopped"])
+async def test_an_engine_is_never_left_when_nothing_stands_below_it_or_the_node_stops(tmp_path, stopped):
     engine, clock = DigitsEngine(release(tmp_path), lambda text: RuntimeError() if "2" in text else None), Clock()
-    kept = circuit(engine, clock, restarts=False)
+    kept = circuit(engine, clock, restarts=stopped)
+    if stopped:
+        await kept.stop()
     for _ in range(FAILURES + 1):
         kept.admit(FOREVER, Priority.BULK)
         with pytest.raises(EngineError):

@@ -8,7 +8,7 @@ import pytest
 
 from addrmesh.node.hot import HotProtocol
 from addrmesh.settings import Limits, NodeSettings, Server
-from support.engines import DigitsEngine, release
+from support.engines import DigitsEngine, PairEngine, release
 from support.live import LiveNode
 
 
@@ -21,9 +21,9 @@ def start_node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
     """
     started: list[LiveNode] = []
 
-    def start(engine: DigitsEngine | None = None, **sections: object) -> LiveNode:
+    def start(engine: DigitsEngine | None = None, *, scorer: PairEngine | None = None, **sections: object) -> LiveNode:
         settings = NodeSettings(**{"server": Server(port=0), "limits": Limits(body_timeout_s=0.4), **sections})
-        node = LiveNode(engine or DigitsEngine(release(tmp_path)), settings, request.param)
+        node = LiveNode(engine or DigitsEngine(release(tmp_path)), settings, request.param, scorer)
         node.start()
         started.append(node)
         return node

@@ -11,15 +11,16 @@ import uvicorn
 from addrmesh.node.app import NodeApp, create_app
 from addrmesh.node.server import bind
 from addrmesh.settings import NodeSettings
-from support.engines import DigitsEngine
+from support.engines import DigitsEngine, PairEngine
 
 
 class LiveNode:
-    """`app` served on `url`; `engine` is what it asks."""
+    """`app` served on `url`; `engine` is what it asks, and `scorer`, if there is one, about pairs."""
 
-    def __init__(self, engine: Any, settings: NodeSettings, protocol: Any) -> None:
-        self.engine = engine
-        self.app: NodeApp = create_app(settings, engine=engine)
+    def __init__(self, engine: Any, settings: NodeSettings, protocol: Any, scorer: PairEngine | None = None) -> None:
+        self.engine, self.scorer = engine, scorer
+        load_scorer = None if scorer is None else lambda: scorer
+        self.app: NodeApp = create_app(settings, engine=engine, load_scorer=load_scorer)
         self.socket = bind(settings.server, settings.limits.body_timeout_s)
         self.port: int = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,8 +44,9 @@ class LiveNode:
                 threading.Event().wait(0.01)
 
     def stop(self) -> None:
-        if isinstance(self.engine, DigitsEngine):
-            self.engine.gate.set()
+        for engine in (self.engine, self.scorer):
+            if isinstance(engine, DigitsEngine):
+                engine.gate.set()
         self._server.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive(), "the node did not stop"

@@ -313,6 +313,12 @@ class Batcher(Generic[Row, Found]):
         """Return when everything that was submitted has been answered."""
         await self._idle.wait()
 
+    def give_up(self, error: EngineError) -> None:
+        """Fail everything that was submitted, what runs included."""
+        for pending in (*self._running, *(waiting for queue in self._queues for _, _, waiting in queue)):
+            if not pending.answer.done():
+                pending.answer.set_exception(error)
+
     async def close(self) -> None:
         """Fail what still waits with NotReady, let a running batch finish, and close the engine."""
         if self._closed:

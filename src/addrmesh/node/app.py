@@ -9,6 +9,7 @@ which costs ten times what they do; the code behind is the same.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,7 +22,7 @@ from addrmesh import __version__
 from addrmesh.inference.engine import Engine
 from addrmesh.node import bulk, docs, openapi
 from addrmesh.node.asgi import ClientDisconnected, Endpoint, Receive, Reply, Scope, Send
-from addrmesh.node.node import Node, load_from
+from addrmesh.node.node import LoadScorer, Node, load_from, load_scorer_from
 from addrmesh.node.operations import OPERATIONS, Bulk
 from addrmesh.node.problems import BadRequest
 from addrmesh.node.routes import Routes
@@ -154,19 +155,25 @@ class _Streaming(Response):
             responder.metrics.http_requests.inc(self._bulk.path, str(status))
 
 
-def create_app(settings: NodeSettings | None = None, *, engine: Engine | None = None) -> NodeApp:
+def create_app(
+    settings: NodeSettings | None = None, *, engine: Engine | None = None, load_scorer: LoadScorer | None = None
+) -> NodeApp:
     """
     Build the application.
 
     Args:
         settings: By default what the configuration file and the environment say.
         engine: By default the model of the release that the settings name, loaded when the application starts.
+        load_scorer: By default loads that of the match release, if the settings name one.
     """
     if settings is None:
         settings = load().settings
     log.configure(region=settings.server.region, node=settings.server.name)
-    path, device = settings.release.path, settings.engine.device
-    return NodeApp(Node(settings, (lambda: engine) if engine is not None else lambda: load_from(path, device)))
+    path, device, match = settings.release.path, settings.engine.device, settings.match.release
+    if load_scorer is None and match is not None:
+        load_scorer = partial(load_scorer_from, match)
+    load_engine = (lambda: engine) if engine is not None else partial(load_from, path, device)
+    return NodeApp(Node(settings, load_engine, load_scorer))
 
 
 @asynccontextmanager

@@ -4,28 +4,30 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from addrmesh.address import divisions, questions
 from addrmesh.address.decision import DECISION_RULE
+from addrmesh.address.questions import Scored
 from addrmesh.address.verdict import DecisionRule, default_rule
 from addrmesh.errors import AddrmeshError, ConfigError, ReleaseError
-from addrmesh.inference.batcher import Batcher, Priority, Runs, TextBatcher
+from addrmesh.inference.batcher import Batcher, Components, Priority, Runs, TextBatcher
 from addrmesh.inference.engine import Engine, load_aligner, load_engine
 from addrmesh.inference.release import BUILTIN, Release, open_release
 from addrmesh.node.access import Access
 from addrmesh.node.asgi import CLOSE, HeaderPairs, Request, Responder
 from addrmesh.node.cache import Cache
+from addrmesh.node.circuit import Circuit
 from addrmesh.node.corrections import Corrections
 from addrmesh.node.follow import Follower, open_store
-from addrmesh.node.ladder import Ladder
 from addrmesh.node.lifecycle import Lifecycle, ProbeFailed, State, check_pair_probes, check_probes
-from addrmesh.node.pipeline import PairBatcher, Pipeline
+from addrmesh.node.pipeline import Pair, Pipeline
 from addrmesh.node.wire import Mode, Service, revalidate_after
 from addrmesh.settings import NodeSettings
 from addrmesh.telemetry.log import failure
@@ -34,6 +36,9 @@ from addrmesh.topology.documents import LIMITS, Limits
 
 _EDGE = re.compile(rb"[a-z0-9-]{1,32}").fullmatch
 LoadEngine = Callable[[], Engine]
+LoadScorer = Callable[[], Runs[Pair, Scored]]
+PairBatcher = Batcher[Pair, Scored]
+_Batcher = TypeVar("_Batcher", TextBatcher, PairBatcher)
 
 QUICK_WAIT_MS, SLOW_WAIT_MS = 20.0, 300.0
 """Longest wait where the settings name none. MGeo takes 10 ms of a core for an address, so 20 ms would be no queue."""
@@ -44,6 +49,11 @@ def load_from(path: Path | None, device: str = "auto") -> Engine:
     return load_engine(open_release(path or BUILTIN), device)
 
 
+def load_scorer_from(path: Path) -> Runs[Pair, Scored]:
+    """Open the match release in `path` and load its model, as `load_from` does."""
+    return load_aligner(open_release(path))
+
+
 class Node:
     """
     What the endpoints talk to.
@@ -51,9 +61,10 @@ class Node:
     Args:
         settings: Of this node.
         load: Makes the engine, in a thread; called again when the engine has failed.
+        load_scorer: Makes what scores pairs, likewise; None for the built-in scorer.
     """
 
-    def __init__(self, settings: NodeSettings, load: LoadEngine) -> None:
+    def __init__(self, settings: NodeSettings, load: LoadEngine, load_scorer: LoadScorer | None = None) -> None:
         self.settings = settings
         self.lifecycle = Lifecycle()
         self.metrics = NodeMetrics()
@@ -67,11 +78,11 @@ class Node:
         self.store = open_store(settings)
         self.access: Access | None = None
         """Who may ask; None where everybody may."""
-        self._load = load
+        self._load, self._load_scorer = load, load_scorer
         self._log = structlog.get_logger()
-        self._batcher: TextBatcher | None = None
-        self._scorer: PairBatcher | None = None
-        self._ladder: Ladder | None = None
+        self._tagger: Circuit[str, Components] | None = None
+        self._builtin: TextBatcher | None = None
+        self._scorer: Circuit[Pair, Scored] | None = None
         self._pipeline: Pipeline | None = None
         self._following: asyncio.Task[None] | None = None
         self._service = self._identify()
@@ -91,8 +102,9 @@ class Node:
 
     @property
     def degraded(self) -> str | None:
-        """Why the built-in model answers in place of the node's own; None while it does not."""
-        return self._ladder.why if self._ladder is not None else None
+        """Why what is built in answers in place of a release of the node's; None while it does not."""
+        own = (("", self._tagger), ("match release: ", self._scorer))
+        return "; ".join(f"{said}{one.why}" for said, one in own if one is not None and one.why is not None) or None
 
     def pipeline(self) -> Pipeline:
         """
@@ -122,7 +134,7 @@ class Node:
     @property
     def scorer(self) -> str:
         """Who scores pairs: the match release, or the built-in scorer."""
-        return self._scorer.engine.release.id if self._scorer is not None else questions.builtin_scorer()
+        return self._scorer.release.id if self._scorer is not None else questions.builtin_scorer()
 
     def service(
         self,
@@ -156,28 +168,28 @@ class Node:
 
     async def _start(self) -> None:
         settings = self.settings
-        engine = await asyncio.to_thread(self._load)
-        release = engine.release
-        batcher = self._batcher = self._queue(engine)
         if self.follower is not None:
             self.follower.restore()
             self._following = asyncio.create_task(self.follower.run())
-        await _check(batcher)
-        if settings.release.path is not None and release.id != (builtin := open_release(BUILTIN)).id:
-            self._ladder = Ladder(
-                self._queue(await asyncio.to_thread(load_engine, builtin)), self._restart, self.metrics
-            )
-            await _check(self._ladder.builtin)
-        if settings.match.release is not None:
-            await self._load_scorer(settings.match.release)
+        batcher = await self._open_tagger()
+        release = batcher.engine.release
+        builtin = open_release(BUILTIN) if settings.release.path is not None else release
+        below = builtin.id != release.id
+        tagger = self._tagger = Circuit("tagger", batcher, self.metrics, self._open_tagger if below else None)
+        if below:
+            engine = await asyncio.to_thread(load_engine, builtin)
+            self._builtin = await self._checked(self._queue(engine), _check)
+        if self._load_scorer is not None:
+            open_scorer = partial(self._open_scorer, self._load_scorer)
+            self._scorer = Circuit("scorer", await open_scorer(), self.metrics, open_scorer)
         limit = min(settings.limits.max_code_points, release.manifest.limits.max_code_points)
         cache = Cache(settings.cache.entries, release.id)
-        pipeline = self._pipeline = Pipeline(
-            batcher, cache, self.metrics, limit, self.corrections, self._ladder, self._rule, self._scorer
+        self._pipeline = Pipeline(
+            tagger, cache, self.metrics, limit, self.corrections, self._builtin, self._rule, self._scorer
         )
         await asyncio.to_thread(questions.warm)
-        self.metrics.queue_depth.read = lambda: pipeline.batcher.queue_depth
-        self.metrics.queue_tokens.read = lambda: pipeline.batcher.queue_tokens
+        self.metrics.queue_depth.read = lambda: tagger.batcher.queue_depth
+        self.metrics.queue_tokens.read = lambda: tagger.batcher.queue_tokens
         self.metrics.cache_entries.read = lambda: len(cache)
         self.metrics.release_info.labels = {"release": release.id}
         self.metrics.release_info.read = lambda: 1.0
@@ -193,23 +205,32 @@ class Node:
                 "node.started", release=release.id, scorer=self.scorer, seconds=round(self.lifecycle.uptime_s, 3)
             )
 
-    async def _load_scorer(self, path: Path) -> None:
-        """Load a match release and check its probe set."""
-        from addrmesh.address.match import LABELS  # late: numpy takes 0.1 s to import
+    async def _open_tagger(self) -> TextBatcher:
+        """Load the node's model, also in place of one that is closed, and check its probe set."""
+        engine = await asyncio.to_thread(self._load)
+        _require_same(engine, self._tagger, "release.path")
+        return await self._checked(self._queue(engine), _check)
 
-        engine = await asyncio.to_thread(lambda: load_aligner(open_release(path)))
-        scorer = self._scorer = PairBatcher(
+    async def _open_scorer(self, load: LoadScorer) -> PairBatcher:
+        """Load the match release, as `_open_tagger` does the other one."""
+        engine = await asyncio.to_thread(load)
+        _require_same(engine, self._scorer, "match.release")
+        batcher = PairBatcher(
             engine,
             max_batch_tokens=self.settings.batching.max_batch_tokens,
             max_wait_s=self._max_wait_s(engine),
             tokens=lambda pair: len(pair[0]) + len(pair[1]),
         )
+        return await self._checked(batcher, _check_pairs)
 
-        async def score(first: str, second: str) -> dict[str, float]:
-            found = await scorer.predict((first, second), priority=Priority.BULK)
-            return dict(zip(LABELS, found.chances, strict=True))
-
-        await check_pair_probes(scorer.engine.release.pair_probes(), score)
+    async def _checked(self, batcher: _Batcher, check: Callable[[_Batcher], Awaitable[None]]) -> _Batcher:
+        try:
+            await check(batcher)
+        except BaseException:
+            await batcher.close()
+            raise
+        batcher.max_wait_s = self._max_wait_s(batcher.engine)  # the limits may have changed meanwhile
+        return batcher
 
     def _queue(self, engine: Engine) -> TextBatcher:
         return Batcher(
@@ -222,21 +243,6 @@ class Node:
     def _max_wait_s(self, engine: Runs[Any, Any]) -> float:
         usual_ms = QUICK_WAIT_MS if engine.quick else SLOW_WAIT_MS
         return (usual_ms if self._max_wait_ms is None else self._max_wait_ms) / 1000
-
-    async def _restart(self) -> TextBatcher:
-        """Load the node's model again, in place of one that is closed."""
-        engine = await asyncio.to_thread(self._load)
-        if self.release is not None and engine.release.id != self.release.id:
-            engine.close()
-            raise ReleaseError(f"release.path now holds {engine.release.id}; restart the node to serve it")
-        batcher = self._queue(engine)
-        try:
-            await _check(batcher)
-        except BaseException:
-            await batcher.close()
-            raise
-        self._batcher = batcher
-        return batcher
 
     def drain(self) -> None:
         """Take no more work; what was accepted goes on. Replies now ask their connections to close."""
@@ -261,8 +267,11 @@ class Node:
             self._pipeline.rule = rule
 
     def _batchers(self) -> list[Batcher[Any, Any]]:
-        builtin = self._ladder.builtin if self._ladder is not None else None
-        return [one for one in (self._batcher, builtin, self._scorer) if one is not None]
+        own = [circuit.batcher for circuit in self._circuits()]
+        return own if self._builtin is None else [*own, self._builtin]
+
+    def _circuits(self) -> list[Circuit[Any, Any]]:
+        return [one for one in (self._tagger, self._scorer) if one is not None]
 
     async def stop(self) -> None:
         """Drain within the time the settings give, then free the engine."""
@@ -272,12 +281,10 @@ class Node:
             await asyncio.gather(self._following, return_exceptions=True)
         if self.store is not None:
             await self.store.close()
-        if self._ladder is not None:
-            await self._ladder.stop()
         try:
             async with asyncio.timeout(self.settings.server.drain_timeout_s):
-                for batcher in self._batchers():
-                    await batcher.drain()
+                stopping = [circuit.stop() for circuit in self._circuits()]
+                await asyncio.gather(*stopping, *[batcher.drain() for batcher in self._batchers()])
         except TimeoutError:
             self._log.warning("node.drain_cut", queue_depth=sum(one.queue_depth for one in self._batchers()))
         for batcher in self._batchers():
@@ -298,7 +305,25 @@ class Node:
         return server.region, server.name, release.id if release else "", divisions.version()
 
 
+def _require_same(engine: Runs[Any, Any], served: Circuit[Any, Any] | None, setting: str) -> None:
+    """Close an engine of another release than the one `served`, if one is; ReleaseError says what to do."""
+    if served is not None and engine.release.id != served.release.id:
+        engine.close()
+        raise ReleaseError(f"{setting} now holds {engine.release.id}; restart the node to serve it")
+
+
 async def _check(batcher: TextBatcher) -> None:
     """Warm an engine up with its release's probe set, and check what it answers."""
     # As bulk work without a deadline: no probe is ever refused.
     await check_probes(batcher.engine.release.probes(), lambda text: batcher.predict(text, priority=Priority.BULK))
+
+
+async def _check_pairs(batcher: PairBatcher) -> None:
+    """Do the same for what scores pairs."""
+    from addrmesh.address.match import LABELS  # late: numpy takes 0.1 s to import
+
+    async def score(first: str, second: str) -> dict[str, float]:
+        found = await batcher.predict((first, second), priority=Priority.BULK)
+        return dict(zip(LABELS, found.chances, strict=True))
+
+    await check_pair_probes(batcher.engine.release.pair_probes(), score)

@@ -14,13 +14,13 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from addrmesh.address.questions import Matching, Parsing, Question, Scored, Validation
+from addrmesh.address.questions import Found, Matching, Parsing, Question, Scored, Validation
 from addrmesh.address.verdict import DecisionRule
 from addrmesh.errors import AddrmeshError, DeadlineExceeded, EngineError, Overloaded, Unavailable
-from addrmesh.inference.batcher import Batcher, Components, Pending, PendingText, Priority, TextBatcher
+from addrmesh.inference.batcher import Components, Pending, PendingText, Priority, TextBatcher
 from addrmesh.node.cache import Cache, Parsed
+from addrmesh.node.circuit import Circuit
 from addrmesh.node.corrections import Corrections
-from addrmesh.node.ladder import Ladder, weaker
 from addrmesh.node.problems import kind_of
 from addrmesh.node.wire import Mode, encode
 from addrmesh.telemetry.log import failure
@@ -38,8 +38,8 @@ ANSWERS_AT_ONCE = 4
 """Of a batch, before others get the event loop: judging takes a quarter of a millisecond, comparing one."""
 
 
-PairBatcher = Batcher[tuple[str, str], Scored]
-Scoring = Pending[tuple[str, str], Scored] | Unavailable
+Pair = tuple[str, str]
+Scoring = Pending[Pair, Scored] | AddrmeshError
 """A pair that waits for its scores, or why it is not taken."""
 
 Scores = tuple[Scored | None, Mode]
@@ -82,6 +82,13 @@ async def _outcome(row: PendingText) -> Components | AddrmeshError:
         return error
 
 
+def _weaker(question: Question, found: Sequence[Found]) -> msgspec.Struct:
+    """Return the answer made of what the built-in model found, which is never better than CONFIRM."""
+    if isinstance(question, Validation):
+        return question.answer(found, floor="CONFIRM")
+    return question.answer(found)
+
+
 class _Held(NamedTuple):
     """What is known of one text before the model is asked."""
 
@@ -97,24 +104,24 @@ class Pipeline:
     What becomes of a question.
 
     Args:
-        batcher: Owned by whoever made it. The ladder puts another one in its place.
-        cache: Bound to the release that the batcher's engine runs.
+        tagger: The node's own model. Owned by whoever made it.
+        cache: Bound to the release that the tagger runs.
         metrics: Where outcomes are counted, one per question.
         max_code_points: Longest text, as the caller wrote it and in canonical form.
         corrections: Approved answers, which win over the model.
-        ladder: Answers when the batcher's engine does not; None where nothing stands below it.
+        builtin: Asks the built-in model when the tagger does not answer; None where the tagger runs that itself.
         rule: Turns issues into actions from the next question on; None for the package's own.
-        scorer: Of a match release; None for the built-in scorer. Owned as the batcher is.
+        scorer: Of a match release; None for the built-in scorer. Owned as the tagger is.
     """
 
-    batcher: TextBatcher
+    tagger: Circuit[str, Components]
     cache: Cache
     metrics: NodeMetrics
     max_code_points: int
     corrections: Corrections = field(default_factory=Corrections)
-    ladder: Ladder | None = None
+    builtin: TextBatcher | None = None
     rule: DecisionRule | None = None
-    scorer: PairBatcher | None = None
+    scorer: Circuit[Pair, Scored] | None = None
     _flights: dict[bytes, PendingText] = field(default_factory=dict)
     _found: float = 1.0
     """Share of texts that lately needed no row of their own; 1 until it is known better."""
@@ -130,7 +137,9 @@ class Pipeline:
         """
         if self._found > LOOKUP_PAYS:
             return None
-        refusal = self.batcher.overload() if self.ladder is None else self.ladder.overload(self.batcher)
+        refusal = self.tagger.batcher.overload()
+        if self.builtin is not None and (refusal is not None or self.tagger.why is not None):
+            refusal = self.builtin.overload()
         if refusal is None:
             return None
         self.metrics.parse_requests.inc("overloaded")
@@ -308,37 +317,39 @@ class Pipeline:
         """Let the pair of a question wait for its scores; None where no match release is asked."""
         if self.scorer is None or not isinstance(question, Matching):
             return None
-        pair = question.pair(self.scorer.engine.release.manifest.limits.pair_code_points)
+        pair = question.pair(self.scorer.release.manifest.limits.pair_code_points)
         if pair is None:
             return None
-        until = Ladder.until(deadline)
+        until = self.scorer.until(deadline)
         try:
             self.scorer.admit(until, priority)
-        except Unavailable as error:
+        except AddrmeshError as error:
             return error
         return self.scorer.submit(pair, until, priority)
 
     async def _scored(self, scoring: Scoring) -> Scores:
         """Return the scores; without any, the built-in scorer is left to answer."""
         try:
-            if isinstance(scoring, Unavailable):
+            if isinstance(scoring, AddrmeshError):
                 raise scoring
             return await scoring.answer, "FULL"
         except AddrmeshError as error:
             self.metrics.match_fallbacks.inc(kind_of(error).code)
-            if isinstance(error, EngineError):
-                self._log.error("scorer.failed", **failure(error))
             return None, "BUILTIN_MODEL"
 
     def _until(self, deadline: float) -> float:
         """Return until when the node's own model has time."""
-        return deadline if self.ladder is None else self.ladder.until(deadline)
+        return deadline if self.builtin is None else self.tagger.until(deadline)
 
-    def _admit(self, deadline: float, priority: Priority) -> Unavailable | None:
+    def _admit(self, deadline: float, priority: Priority) -> EngineError | Unavailable | None:
         """Refuse what could not be answered in time, or return why only the model below can answer it."""
-        if self.ladder is not None:
-            return self.ladder.admit(self, deadline, priority)
-        self.batcher.admit(deadline, priority)
+        try:
+            self.tagger.admit(self._until(deadline), priority)
+        except (EngineError, Unavailable) as error:
+            if self.builtin is None:
+                raise
+            self.builtin.admit(deadline, priority)
+            return error
         return None
 
     def _settle(
@@ -402,11 +413,11 @@ class Pipeline:
         self, held: Iterable[_Held], deadline: float, priority: Priority
     ) -> dict[str, Components | AddrmeshError]:
         """Return what the built-in model finds in each text; nothing where there is none below the node's own."""
-        if self.ladder is None:
+        if self.builtin is None:
             return {}
         # Remembered texts too: of two that are compared, one model should have read both.
         texts = list(dict.fromkeys(one.text for one in held if not one.corrected))
-        rows = [self.ladder.builtin.submit(text, deadline, priority) for text in texts]
+        rows = [self.builtin.submit(text, deadline, priority) for text in texts]
         return dict(zip(texts, await asyncio.gather(*map(_outcome, rows)), strict=True))
 
     def _weaker(
@@ -421,8 +432,8 @@ class Pipeline:
             read = [one.parsed.components if one.parsed and one.corrected else builtin[one.text] for one in held]
             found = [one for one in read if not isinstance(one, AddrmeshError)]
             if len(found) == len(read):
-                result = self._encoded(question, lambda: weaker(question, found))
-                release = self.ladder.builtin.engine.release.id if self.ladder is not None else None
+                result = self._encoded(question, lambda: _weaker(question, found))
+                release = self.builtin.engine.release.id if self.builtin is not None else None
                 return Answer(result, False, "BUILTIN_MODEL", self._corrected(held), release)
             error = next(one for one in read if isinstance(one, AddrmeshError))
         if not (isinstance(error, EngineError) and isinstance(question, Validation)):
@@ -458,26 +469,15 @@ class Pipeline:
 
     def _submit(self, key: bytes, text: str, deadline: float, priority: Priority) -> PendingText:
         """Queue a row that others may join."""
-        flight = self._flights[key] = self.batcher.submit(text, deadline, priority)
+        flight = self._flights[key] = self.tagger.submit(text, deadline, priority)
         flight.answer.add_done_callback(lambda _: self._land(key, flight))  # before whoever awaits it goes on
         return flight
 
     def _land(self, key: bytes, flight: PendingText) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if flight.answer.cancelled():
-            return
-        error = flight.answer.exception()
-        if error is None:
+        if not flight.answer.cancelled() and flight.answer.exception() is None:
             self.cache.put(key, Parsed.of(flight.answer.result()))
-        if self.ladder is not None:
-            self.ladder.landed(self, error)
-
-    def give_up(self, error: EngineError) -> None:
-        """Fail every text that the node's own model is asked about, also in a run that hangs."""
-        for flight in list(self._flights.values()):
-            if not flight.answer.done():
-                flight.answer.set_exception(error)
 
     async def _infer_or_error(self, key: bytes, text: str, deadline: float) -> Parsed | AddrmeshError:
         try:

@@ -361,7 +361,11 @@ class Health(Struct, frozen=True):
     uptime_s: float
     detail: str | None = None
     degraded: Annotated[
-        str | None, Meta(description="Why the built-in model answers in place of `release`; null while it does not.")
+        str | None,
+        Meta(
+            description="Why the built-in model answers in place of `release`, or the built-in scorer in place of the "
+            "match release, which is named then; null while neither does."
+        ),
     ] = None
     configuration: Annotated[
         dict[str, str], Meta(description="Revision of each configuration document the node applies.")

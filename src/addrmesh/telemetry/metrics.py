@@ -153,11 +153,13 @@ class NodeMetrics(Collector):
     )
     node_degraded: Gauge = field(
         default_factory=lambda: Gauge(
-            "node_degraded", "1 while the built-in model answers in place of the node's own release."
+            "node_degraded", "1 while what is built in answers in place of a release of the node; /health says why."
         )
     )
     engine_restarts: Counter = field(
-        default_factory=lambda: Counter("engine_restarts_total", "Attempts to load the node's own model again.")
+        default_factory=lambda: Counter(
+            "engine_restarts_total", "Attempts to load a model again that was left: tagger or scorer.", ("engine",)
+        )
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""When a node's own model fails, hangs or is too slow, the built-in one answers and says so, until the own is back."""
+"""When a node's own model fails, hangs or is too slow, what is built in answers and says so, until the own is back."""
 
 import asyncio
 import json
@@ -11,17 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
+from addrmesh.address.questions import builtin_scorer
 from addrmesh.client import Client
 from addrmesh.inference.engine import load_engine
 from addrmesh.inference.release import BUILTIN, open_release
-from addrmesh.node import ladder
-from addrmesh.settings import Release
-from support.engines import DigitsEngine, release
+from addrmesh.node import circuit
+from addrmesh.settings import Match, Release
+from addrmesh.topology.documents import Limits
+from support.engines import PROBE, DigitsEngine, PairEngine, pair_release, release
 from support.live import LiveNode
 from support.waiting import within
 
 BUILTIN_ID = open_release(BUILTIN).id
-OWN_ID = "digits@0123456789ab"
+OWN_ID, ALIGN_ID = "digits@0123456789ab", "align@0123456789ab"
 ADDRESS = "浙江省杭州市钱塘区下沙街道幸福街1号3幢502室"
 ROAD = "秘密路"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -42,8 +44,8 @@ def failing(node: LiveNode) -> Iterator[LiveNode]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "SILENT_S", 0.6)
-    monkeypatch.setattr(ladder, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(circuit, "SILENT_S", 0.6)
+    monkeypatch.setattr(circuit, "FIRST_PAUSE_S", 0.05)
 
 
 def parse(client: httpx.Client, text: str, **headers: str) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def test_an_engine_that_failed_comes_back_by_itself(failing, client, capfd):
     text = f"{ROAD}1号"
     for _ in range(4):
         assert parse(client, text)["service"]["mode"] == "BUILTIN_MODEL"
-    assert within(10, lambda: metric(client, "engine_restarts_total") >= 2), "it goes on trying"
+    assert within(10, lambda: metric(client, 'engine_restarts_total{engine="tagger"}') >= 2), "it goes on trying"
     assert degraded(client)
     failing.engine.fails = lambda _: None
     assert within(15, lambda: degraded(client) is None)
@@ -172,7 +174,7 @@ def test_what_a_full_engine_cannot_take_in_time_goes_to_the_built_in_model(node,
         threading.Event().wait(0.02)
 
     node.engine.fails = slow
-    node.app.node.pipeline().batcher.max_wait_s = 0.02  # as long as one address takes
+    node.app.node.pipeline().tagger.batcher.max_wait_s = 0.02  # as long as one address takes
     assert parse(client, f"{ROAD}1巷")["service"]["mode"] == "FULL"  # now the node knows how slow it is
 
     async def together() -> list[httpx.Response]:
@@ -190,7 +192,7 @@ def test_when_both_models_fail_gazetteer_and_rules_answer(failing, client):
     def broken(_: object) -> Any:
         raise RuntimeError
 
-    failing.app.node.pipeline().ladder.builtin.engine.predict = broken
+    failing.app.node.pipeline().builtin.engine.predict = broken
     reply = client.post("/v1/address:validate", json={"address": ADDRESS}).json()
     assert (reply["service"]["mode"], reply["service"]["release"]) == ("RULES_ONLY", OWN_ID)
     assert reply["result"]["verdict"]["possible_next_action"] == "CONFIRM"
@@ -212,7 +214,7 @@ def test_a_release_that_changed_on_disk_is_not_served_under_the_old_name(hasty, 
     for number in range(4):
         parse(client, f"{ROAD}{number}号")
     failing.engine.fails = lambda _: None
-    assert within(10, lambda: metric(client, "engine_restarts_total") >= 2)
+    assert within(10, lambda: metric(client, 'engine_restarts_total{engine="tagger"}') >= 2)
     assert degraded(client)
     assert "release.path now holds other@0123456789ab; restart the node to serve it" in capfd.readouterr().err
     failing.engine.release = release(tmp_path)
@@ -222,29 +224,146 @@ def test_a_release_that_changed_on_disk_is_not_served_under_the_old_name(hasty, 
 @pytest.mark.parametrize("path", [None, BUILTIN])
 def test_a_node_of_the_built_in_model_has_nothing_below_it(start_node, path):
     node = start_node(load_engine(open_release(BUILTIN)), release=Release(path=path))
-    assert (node.app.node.release.id, node.app.node.pipeline().ladder) == (BUILTIN_ID, None)
+    assert (node.app.node.release.id, node.app.node.pipeline().builtin) == (BUILTIN_ID, None)
 
 
-def test_an_mgeo_engine_that_broke_is_loaded_again(start_node, tmp_path, hasty, monkeypatch, capfd):
+def match(client: httpx.Client, **headers: str) -> tuple[str, str]:
+    reply = client.post("/v1/address:match", json={"a": f"{ROAD}1号", "b": f"{ROAD}1号楼"}, headers=headers)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["service"]["mode"], reply.json()["result"]["scorer"]
+
+
+def reloads(client: httpx.Client) -> float:
+    return metric(client, 'engine_restarts_total{engine="scorer"}')
+
+
+@pytest.fixture
+def scoring(start_node: Callable[..., LiveNode], tmp_path: Path) -> Iterator[LiveNode]:
+    """Both its models have something built in below them; every call finds the scorer well."""
+    align = tmp_path / "align"
+    align.mkdir()
+    node = start_node(
+        DigitsEngine(release(tmp_path)), scorer=PairEngine(pair_release(align)), release=Release(path=tmp_path)
+    )
+    with httpx.Client(base_url=node.url, timeout=15) as client:
+        assert match(client) == ("FULL", ALIGN_ID)
+    yield node
+    node.scorer.fails = node.engine.fails = lambda _: None
+
+
+def test_a_match_release_that_fails_costs_no_request_and_comes_back_by_itself(hasty, scoring, capfd):
+    scoring.scorer.fails = RuntimeError  # its message is the pair
+    with httpx.Client(base_url=scoring.url, timeout=15) as client:
+        assert [match(client) for _ in range(3)] == [("BUILTIN_MODEL", builtin_scorer())] * 3
+        assert degraded(client) == "match release: it failed 3 times in a row"
+        assert metric(client, "node_degraded") == 1
+        assert within(10, lambda: reloads(client) >= 2), "it goes on trying"
+        assert match(client) == ("BUILTIN_MODEL", builtin_scorer())
+        assert metric(client, 'match_fallbacks_total{reason="engine-failed"}') == 4
+        assert parse(client, f"{ROAD}2号")["service"]["mode"] == "FULL"
+        assert client.get("/readyz").status_code == 200
+        scoring.scorer.fails = lambda _: None
+        assert within(15, lambda: degraded(client) is None)
+        assert match(client) == ("FULL", ALIGN_ID)
+        assert (metric(client, "node_degraded"), metric(client, 'engine_restarts_total{engine="tagger"}')) == (0, 0)
+    shown = capfd.readouterr().err
+    events = [json.loads(line) for line in shown.splitlines()]
+    assert [e["event"] for e in events if e.get("engine") == "scorer" and e["event"] != "engine.still_away"] == [
+        "engine.failed", "engine.failed", "engine.failed", "engine.left", "engine.back",
+    ]  # fmt: skip
+    assert ROAD not in shown
+    assert PROBE not in shown
+
+
+def test_a_match_release_that_hangs_costs_no_deadline_and_is_left(hasty, scoring):
+    scoring.scorer.gate.clear()
+    took = []
+    with httpx.Client(base_url=scoring.url, timeout=15) as client:
+        for _ in range(8):
+            started = time.monotonic()
+            assert match(client, **{"X-Deadline-Ms": "400"}) == ("BUILTIN_MODEL", builtin_scorer())
+            took.append(time.monotonic() - started)
+        assert max(took) < 0.5, "in time, from the first on; the test itself takes some of it"
+        assert max(took[-4:]) < 0.2, "nobody waits for a scorer that was left"
+        assert degraded(client) == "match release: it has not answered for 0.6 s"
+        scoring.scorer.gate.set()
+        assert within(10, lambda: degraded(client) is None)
+        assert match(client) == ("FULL", ALIGN_ID)
+
+
+def test_a_match_release_that_changed_on_disk_is_not_served_under_the_old_name(hasty, scoring, tmp_path, capfd):
+    other = tmp_path / "other"
+    other.mkdir()
+    scoring.scorer.fails = lambda _: RuntimeError()
+    with httpx.Client(base_url=scoring.url, timeout=15) as client:
+        for _ in range(3):
+            match(client)
+        own, scoring.scorer.release = scoring.scorer.release, pair_release(other, "other")
+        scoring.scorer.fails = lambda _: None
+        found = "match.release now holds other@0123456789ab; restart the node to serve it"
+        shown: list[str] = []
+        assert within(10, lambda: found in (shown.append(capfd.readouterr().err) or "".join(shown)))
+        assert degraded(client)
+        assert match(client)[0] == "BUILTIN_MODEL"
+        scoring.scorer.release = own
+        assert within(10, lambda: degraded(client) is None)
+
+
+def test_both_may_be_away_at_once(hasty, scoring):
+    scoring.scorer.fails = scoring.engine.fails = lambda _: RuntimeError()
+    with httpx.Client(base_url=scoring.url, timeout=15) as client:
+        for number in range(3):
+            assert match(client) == ("BUILTIN_MODEL", builtin_scorer())
+            assert parse(client, f"{ROAD}{number}巷")["service"]["mode"] == "BUILTIN_MODEL"
+        assert degraded(client) == "it failed 3 times in a row; match release: it failed 3 times in a row"
+        scoring.scorer.fails = scoring.engine.fails = lambda _: None
+        assert within(15, lambda: degraded(client) is None)
+        assert match(client) == ("FULL", ALIGN_ID)
+
+
+def test_limits_that_change_while_a_model_is_loaded_again_are_its_limits(hasty, scoring):
+    scoring.scorer.fails = lambda _: RuntimeError()
+    with httpx.Client(base_url=scoring.url, timeout=15) as client:
+        for _ in range(3):
+            match(client)
+        scoring.scorer.gate.clear()
+        scoring.scorer.fails = lambda _: None
+        scoring.scorer.entered.clear()
+        assert scoring.scorer.entered.wait(15), "it is asked its probe set"
+        scoring.loop_call(lambda: scoring.app.node._limit(Limits(max_wait_ms=45)))
+        scoring.scorer.gate.set()
+        assert within(15, lambda: degraded(client) is None)
+    pipeline = scoring.app.node.pipeline()
+    assert [one.batcher.max_wait_s for one in (pipeline.tagger, pipeline.scorer)] == [0.045] * 2
+
+
+def test_mgeo_engines_that_broke_are_loaded_again(start_node, tmp_path, hasty, capfd):
     pytest.importorskip("torch", reason="checkpoints are written and read with torch")
     pytest.importorskip("onnx", reason="releases are built with onnx")
     from addrmesh.inference.build import build_release
     from support.mgeo import write_checkpoint
 
     own = build_release(write_checkpoint(tmp_path / "checkpoint"), tmp_path / "mgeo")
-    node = LiveNode(None, start_node().app.node.settings.model_copy(update={"release": Release(path=own.path)}), "auto")
+    align = build_release(write_checkpoint(tmp_path / "pairs", "sentence-similarity"), tmp_path / "align")
+    named = {"release": Release(path=own.path), "match": Match(release=align.path)}
+    node = LiveNode(None, start_node().app.node.settings.model_copy(update=named), "auto")
     node.start()
     try:
         with httpx.Client(base_url=node.url, timeout=15) as client:
             before = parse(client, f"{ADDRESS}0")
             assert (before["service"]["mode"], before["service"]["release"]) == ("FULL", own.id)
-            node.loop_call(node.app.node.pipeline().batcher.engine.close)  # its session is gone
+            node.loop_call(node.app.node.pipeline().tagger.batcher.engine.close)  # its session is gone
             modes = [parse(client, f"{ADDRESS}{number}")["service"]["mode"] for number in (1, 2, 3)]
             assert modes == ["BUILTIN_MODEL"] * 3
             assert within(15, lambda: degraded(client) is None)
             again = parse(client, f"{ADDRESS}1")["service"]
             assert (again["mode"], again["release"], again["cached"]) == ("FULL", own.id, False)
-            assert metric(client, "engine_restarts_total") == 1
+            assert metric(client, 'engine_restarts_total{engine="tagger"}') == 1
+            assert match(client) == ("FULL", align.id)
+            node.loop_call(node.app.node.pipeline().scorer.batcher.engine.close)
+            assert [match(client) for _ in range(3)] == [("BUILTIN_MODEL", builtin_scorer())] * 3
+            assert within(15, lambda: degraded(client) is None)
+            assert (match(client), reloads(client)) == (("FULL", align.id), 1)
     finally:
         node.stop()
     events = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]

@@ -121,7 +121,7 @@ def test_a_full_node_refuses_unread_with_the_same_document_and_still_answers_pro
     caller: Caller, node: LiveNode
 ) -> None:
     pipeline = node.app.node._pipeline
-    pipeline.batcher.max_wait_s = -1.0
+    pipeline.tagger.batcher.max_wait_s = -1.0
     documents = []
     for found in (1.0, 0.0):
         pipeline._found = found

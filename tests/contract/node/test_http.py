@@ -118,7 +118,7 @@ def test_an_overloaded_node_refuses_at_once_and_says_when_to_come_back(client, n
     )
     first.start()
     assert node.engine.entered.wait(10)
-    node.app.node._pipeline.batcher._pace.per_token = 2.5
+    node.app.node._pipeline.tagger.batcher._pace.per_token = 2.5
     reply = client.post("/v1/address:parse", json={"address": "2"}, headers={"X-Deadline-Ms": "9000"})
     node.engine.gate.set()
     first.join(10)

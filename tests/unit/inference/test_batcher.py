@@ -279,6 +279,22 @@ async def test_a_drained_batcher_has_answered_everything(make, engine):
     assert await asyncio.gather(*waiting) == [digits(str(n)) for n in range(5)]
 
 
+async def test_what_is_given_up_is_told_at_once_also_in_a_run_that_hangs(make, engine):
+    batcher = make()
+    runs = await busy(batcher, engine)
+    waits = [batcher.submit(f"{number}", FOREVER) for number in range(3)]
+    waits[0].answer.cancel()
+    error = EngineError("given up")
+    batcher.give_up(error)
+    with pytest.raises(EngineError, match="given up"):
+        await runs
+    assert [waiting.answer.exception() for waiting in waits[1:]] == [error] * 2
+    later = batcher.submit("9", FOREVER)
+    engine.gate.set()
+    assert await later.answer == digits("9")
+    assert engine.batches == [["0"], ["9"]]
+
+
 async def test_closing_fails_what_waits_finishes_what_runs_and_closes_the_engine_on_its_thread(make, engine):
     batcher = make()
     first = await busy(batcher, engine)

@@ -1,12 +1,19 @@
+import asyncio
+
 import pytest
 
 from addrmesh.errors import ConfigError, NotReady
 from addrmesh.inference.release import Probe
+from addrmesh.node import circuit
 from addrmesh.node.app import create_app
 from addrmesh.node.lifecycle import Draining, Lifecycle, ProbeFailed, State, check_probes
 from addrmesh.node.node import Node
-from addrmesh.settings import Batching, NodeSettings
-from support.engines import DigitsEngine, digits, release
+from addrmesh.node.wire import MatchRequest
+from addrmesh.settings import Batching, NodeSettings, Server
+from support.engines import DigitsEngine, PairEngine, digits, pair_release, release
+from support.waiting import running
+
+FOREVER = float("inf")
 
 
 def test_a_node_goes_forward_only():
@@ -88,8 +95,26 @@ async def test_a_slow_model_has_a_longer_queue_unless_the_settings_say_otherwise
     engine.quick = quick
     node = Node(NodeSettings(batching=Batching(max_wait_ms=given_ms)), lambda: engine)
     await node.start()
-    assert node.pipeline().batcher.max_wait_s == wait_s
+    assert node.pipeline().tagger.batcher.max_wait_s == wait_s
     await node.stop()
+
+
+async def test_a_node_stops_in_time_although_an_engine_that_was_left_hangs_in_its_probe_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(circuit, "FIRST_PAUSE_S", 0.0)
+    (tmp_path / "align").mkdir()
+    engine, scorer = DigitsEngine(release(tmp_path)), PairEngine(pair_release(tmp_path / "align"))
+    node = Node(NodeSettings(server=Server(drain_timeout_s=0.1)), lambda: engine, lambda: scorer)
+    await node.start()
+    scorer.fails = lambda _: RuntimeError()
+    for _ in range(circuit.FAILURES):
+        await node.pipeline().ask(MatchRequest("路1", "路2"), deadline=FOREVER)
+    scorer.entered.clear()
+    scorer.gate.clear()
+    await running(scorer)
+    async with asyncio.timeout(5):
+        await node.stop()
+    scorer.gate.set()
+    assert (node.lifecycle.state, engine.closed) == (State.STOPPED, True)
 
 
 async def test_a_node_told_to_stop_while_it_loads_does_not_become_ready(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from addrmesh.errors import DeadlineExceeded, EngineError, InvalidText, Overloaded
 from addrmesh.inference.batcher import Batcher
 from addrmesh.node.cache import Cache
+from addrmesh.node.circuit import Circuit
 from addrmesh.node.pipeline import Answer, Pipeline
 from addrmesh.node.wire import ParseRequest
 from addrmesh.telemetry.metrics import NodeMetrics
@@ -24,7 +25,8 @@ def engine(tmp_path: Path) -> DigitsEngine:
 @pytest.fixture
 async def pipeline(engine: DigitsEngine) -> AsyncIterator[Pipeline]:
     batcher = Batcher(engine, max_batch_tokens=100, max_wait_s=10.0)
-    yield Pipeline(batcher, Cache(100, "r"), NodeMetrics(), 2000)
+    metrics = NodeMetrics()
+    yield Pipeline(Circuit("tagger", batcher, metrics), Cache(100, "r"), metrics, 2000)
     engine.gate.set()
     await batcher.close()
 
@@ -106,9 +108,9 @@ async def test_a_person_does_not_join_bulk_work_far_back_in_the_queue(pipeline, 
     await running(engine)
     texts = [str(n) * 99 for n in range(1, 6)]
     bulk = asyncio.create_task(pipeline.ask_many([ParseRequest(text) for text in texts], deadline=FOREVER))
-    await until(lambda: pipeline.batcher.queue_depth == 5, "bulk work waits")
+    await until(lambda: pipeline.tagger.batcher.queue_depth == 5, "bulk work waits")
     person = start(pipeline, texts[-1])
-    await until(lambda: pipeline.batcher.queue_depth == 6, "the person's row waits too")
+    await until(lambda: pipeline.tagger.batcher.queue_depth == 6, "the person's row waits too")
     engine.gate.set()
     await asyncio.gather(first, bulk, person)
     assert texts[-1] in engine.batches[1] + engine.batches[2]
@@ -125,8 +127,8 @@ async def test_a_failure_is_not_remembered(pipeline, engine):
 
 async def test_a_cached_answer_needs_no_admission(pipeline):
     await start(pipeline, "路12")
-    pipeline.batcher._pace.per_token = 1e9
-    pipeline.batcher.max_wait_s = -1.0
+    pipeline.tagger.batcher._pace.per_token = 1e9
+    pipeline.tagger.batcher.max_wait_s = -1.0
     assert (await start(pipeline, "路12")).cached
     with pytest.raises(Overloaded):
         await start(pipeline, "路13")
@@ -134,7 +136,7 @@ async def test_a_cached_answer_needs_no_admission(pipeline):
 
 async def test_addresses_read_in_one_turn_of_the_loop_find_each_other_in_the_queue(pipeline):
     await start(pipeline, "路12")
-    pipeline.batcher._pace.per_token, pipeline.batcher.max_wait_s = 0.01, 0.05
+    pipeline.tagger.batcher._pace.per_token, pipeline.tagger.batcher.max_wait_s = 0.01, 0.05
     admitted = [pipeline.ask(ParseRequest(text), deadline=FOREVER) for text in ("路1号", "路2号")]
     with pytest.raises(Overloaded):  # six code points wait
         pipeline.ask(ParseRequest("路3号"), deadline=FOREVER)
@@ -143,7 +145,7 @@ async def test_addresses_read_in_one_turn_of_the_loop_find_each_other_in_the_que
 
 async def test_a_full_queue_refuses_unread_only_while_few_addresses_are_found(pipeline):
     await start(pipeline, "路12")
-    pipeline.batcher._pace.per_token, pipeline.batcher.max_wait_s = 1.0, -1.0
+    pipeline.tagger.batcher._pace.per_token, pipeline.tagger.batcher.max_wait_s = 1.0, -1.0
     assert pipeline.overload() is None  # who knows what the cache holds
     for number in range(1000):
         with pytest.raises(Overloaded):

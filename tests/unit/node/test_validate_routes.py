@@ -251,7 +251,7 @@ def test_a_new_rule_judges_what_is_remembered_and_what_was_corrected(tagging):
 
 def test_an_overloaded_node_refuses_rather_than_answering_by_rules(fresh):
     pipeline = fresh.node.pipeline()
-    pipeline.batcher.max_wait_s = -1.0
+    pipeline.tagger.batcher.max_wait_s = -1.0
     assert post(fresh, "/v1/address:validate", {"address": "幸福街7号"})[0] == 503
 
 

@@ -1,32 +1,27 @@
 """
-What a node does when its own model fails or hangs: the built-in model answers, marked as weaker, until it is back.
+What a node does when a model of its own fails or hangs: what is built in answers until it is back.
 
-An engine that is merely full is not left: what it cannot take in time goes to the built-in model, request by request.
+An engine that is merely full is not left: what it cannot take in time goes to what is built in, request by request.
 One that fails again and again, or is silent, is left altogether: it is closed and loaded anew after a pause that
 grows, and comes back when it has answered its release's probe set. So no request is ever a trial.
-`Breaker` decides, purely; `Ladder` carries it out. A node whose own release is the built-in one has no ladder.
+`Breaker` decides, purely; `Circuit` carries it out, for the tagger and for the scorer of pairs alike.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic
 
-import msgspec
 import structlog
 
-from addrmesh.address.questions import Found, Question, Validation
-from addrmesh.errors import AddrmeshError, EngineError, Overloaded, Unavailable
-from addrmesh.inference.batcher import Priority, TextBatcher
+from addrmesh.errors import AddrmeshError, EngineError
+from addrmesh.inference.batcher import Batcher, Found, Pending, Priority, Row
 from addrmesh.telemetry.log import failure
 from addrmesh.telemetry.metrics import NodeMetrics
 
-if TYPE_CHECKING:
-    from addrmesh.node.pipeline import Pipeline
-
 FAILURES = 3
-"""In a row, until an engine is left. The batcher has tried each text alone, so it is not one bad text among others."""
+"""In a row, until an engine is left. The batcher has tried each row alone, so it is not one bad text among others."""
 
 SILENT_S = 5.0
 """Without an answer, with work, until an engine is left: four times what MGeo in fp32 takes for the largest batch."""
@@ -36,16 +31,16 @@ WELL_S = 60.0
 """An engine that has been back for so long begins with the first pause again."""
 
 RESERVE_S = 0.1
-"""Of the time until a deadline, kept for the built-in model; a quarter, where that is less."""
+"""Of the time until a deadline, kept for what is built in; a quarter, where that is less."""
 
 LONGEST_S = 60.0
-"""A text without a deadline is given to the built-in model after this."""
+"""A row without a deadline is given to what is built in after this."""
 
 
 @dataclass
 class Breaker:
     """
-    Whether the node's own engine is asked.
+    Whether an engine is asked.
 
     Args:
         clock: Monotonic seconds.
@@ -107,98 +102,107 @@ class Breaker:
         return True
 
 
-class Ladder:
+class Circuit(Generic[Row, Found]):
     """
-    The built-in model, beside the node's own.
+    An engine behind its queue, left when it breaks and brought back by itself.
 
     Args:
-        builtin: Answers instead; belongs to whoever made it.
-        restart: Loads the node's own model again, and returns it once it has answered its probe set.
+        name: Of the engine, in the log and the metrics.
+        batcher: Asks the engine. Another takes its place when it comes back; whoever made the circuit closes the last.
         metrics: Where restarts are counted.
+        restart: Loads the engine again, and returns it once it has answered its probe set; None where nothing stands
+            below the engine, which is never left then.
         breaker: Decides.
     """
 
     def __init__(
         self,
-        builtin: TextBatcher,
-        restart: Callable[[], Awaitable[TextBatcher]],
+        name: str,
+        batcher: Batcher[Row, Found],
         metrics: NodeMetrics,
+        restart: Callable[[], Awaitable[Batcher[Row, Found]]] | None = None,
         breaker: Breaker | None = None,
     ) -> None:
-        self.builtin = builtin
+        self.batcher, self.release = batcher, batcher.engine.release
         self.why: str | None = None
-        """Why the node's own model is away; None while it is asked."""
-        self._restart, self._metrics = restart, metrics
+        """Why the engine is away; None while it is asked."""
+        self._name, self._metrics, self._restart = name, metrics, restart
         self._breaker = breaker or Breaker()
         self._returning: asyncio.Task[None] | None = None
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(engine=name)
 
     @staticmethod
     def until(deadline: float) -> float:
-        """Return the loop time at which a node's own model has had its share of the time until `deadline`."""
+        """Return the loop time at which an engine has had its share of the time until `deadline`."""
         now = asyncio.get_running_loop().time()
         return min(deadline - min(RESERVE_S, (deadline - now) / 4), now + LONGEST_S)
 
-    def admit(self, pipeline: "Pipeline", deadline: float, priority: Priority) -> Unavailable | None:
+    def admit(self, deadline: float, priority: Priority) -> None:
         """
-        Return why the node's own model does not take what the built-in one takes, if so.
+        Refuse what the engine could not answer in time.
 
         Raises:
-            Overloaded, DeadlineExceeded, NotReady: Neither takes it.
+            EngineError: It is away.
+            Overloaded, DeadlineExceeded, NotReady: As the batcher says.
         """
-        self._look(pipeline)
-        try:
-            pipeline.batcher.admit(self.until(deadline), priority)
-        except Unavailable as error:
-            self.builtin.admit(deadline, priority)
-            return error
-        return None
+        self._look()
+        if self.why is not None:
+            raise _left()
+        self.batcher.admit(deadline, priority)
 
-    def overload(self, own: TextBatcher) -> Overloaded | None:
-        """Return why any interactive request is refused now, if so. It is always the same object: do not raise it."""
-        refusal = self.builtin.overload()
-        return refusal if self.why is not None or own.overload() is not None else None
+    def submit(self, row: Row, deadline: float, priority: Priority) -> Pending[Row, Found]:
+        """Put a row in the queue, as `Batcher.submit` does, and take note of what becomes of it."""
+        pending = self.batcher.submit(row, deadline, priority)
+        if self._restart is not None:
+            pending.answer.add_done_callback(self._landed)
+        return pending
 
-    def landed(self, pipeline: "Pipeline", error: BaseException | None) -> None:
-        """Take note of what became of a text that the node's own model was asked about."""
+    async def stop(self) -> None:
+        """Leave nothing and bring nothing back any more."""
+        self._restart = None
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.gather(self._returning, return_exceptions=True)
+
+    def _landed(self, answer: "asyncio.Future[Found]") -> None:
+        if answer.cancelled():
+            return
+        error = answer.exception()
         if error is None:
             self._breaker.answered()
         elif isinstance(error, EngineError):
             if self.why is None:
                 self._log.error("engine.failed", **failure(error))
             if self._breaker.failed():
-                self._leave(pipeline, f"it failed {FAILURES} times in a row")
+                self._leave(f"it failed {FAILURES} times in a row")
         else:
-            self._look(pipeline)
+            self._look()
 
-    async def stop(self) -> None:
-        """Bring nothing back any more."""
-        if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
-
-    def _look(self, pipeline: "Pipeline") -> None:
-        own = pipeline.batcher
+    def _look(self) -> None:
+        own = self.batcher
         if self._breaker.seen(own.stats.batches, busy=own.predicted_wait_s(Priority.BULK) > 0):
-            self._leave(pipeline, f"it has not answered for {SILENT_S:g} s")
+            self._leave(f"it has not answered for {SILENT_S:g} s")
 
-    def _leave(self, pipeline: "Pipeline", why: str) -> None:
+    def _leave(self, why: str) -> None:
+        if self._restart is None:
+            return
         self.why = why
         self._log.error("engine.left", why=why, pause_s=self._breaker.pause_s)
-        pipeline.give_up(EngineError("the node's own model was left for the built-in one"))
-        self._returning = asyncio.create_task(self._return(pipeline))
+        self.batcher.give_up(_left())
+        self._returning = asyncio.create_task(self._return(self._restart))
 
-    async def _return(self, pipeline: "Pipeline") -> None:
+    async def _return(self, restart: Callable[[], Awaitable[Batcher[Row, Found]]]) -> None:
         try:
-            await pipeline.batcher.close()  # a run that hangs holds this up; two copies might not fit into the memory
+            # A run that hangs holds this up: two copies might not fit into the memory. Closing outlives `stop`.
+            await asyncio.shield(self.batcher.close())
         except Exception as error:  # noqa: BLE001 - it is broken, so it may not even close
             self._log.warning("engine.not_closed", **failure(error))
         while True:
             await asyncio.sleep(self._breaker.pause_s)
-            self._metrics.engine_restarts.inc()
+            self._metrics.engine_restarts.inc(self._name)
             try:
-                pipeline.batcher = await self._restart()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the built-in model serves on
+                self.batcher = await restart()
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is built in serves on
                 self._breaker.still_away()
                 detail = {"detail": str(error)} if isinstance(error, AddrmeshError) else failure(error)
                 self._log.warning("engine.still_away", pause_s=self._breaker.pause_s, **detail)
@@ -208,8 +212,5 @@ class Ladder:
         self._log.info("engine.back", away_s=round(self._breaker.back(), 3))
 
 
-def weaker(question: Question, found: Sequence[Found]) -> msgspec.Struct:
-    """Return the answer made of what the built-in model found, which is never better than CONFIRM."""
-    if isinstance(question, Validation):
-        return question.answer(found, floor="CONFIRM")
-    return question.answer(found)
+def _left() -> EngineError:
+    return EngineError("the model was left for what is built in")

@@ -1,19 +1,20 @@
-"""When the node's own engine is left and asked again, by a clock that is turned by hand."""
+"""When an engine of the node is left and asked again, by a clock that is turned by hand."""
 
-from dataclasses import dataclass
+import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addrmesh.node.ladder import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, SILENT_S, WELL_S, Breaker
+from addrmesh.errors import EngineError
+from addrmesh.inference.batcher import Batcher, Priority
+from addrmesh.node.circuit import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, SILENT_S, WELL_S, Breaker, Circuit
+from addrmesh.telemetry.metrics import NodeMetrics
+from support.clocks import Clock
+from support.engines import DigitsEngine, release
+from support.waiting import running, until
 
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+FOREVER = float("inf")
 
 
 def breaker() -> tuple[Breaker, Clock]:
@@ -97,3 +98,49 @@ def test_what_still_fails_while_it_is_away_counts_neither_now_nor_later():
     assert engine.back() == 2.5 + SILENT_S
     assert not engine.seen(1, busy=True), "the new engine has not been silent so far"
     leave(engine)
+
+
+def circuit(engine: DigitsEngine, clock: Clock, *, restarts: bool = True) -> Circuit:
+    async def never() -> Batcher:
+        raise AssertionError("it was asked to bring nothing back")
+
+    batcher = Batcher(engine, max_batch_tokens=100, max_wait_s=10.0)
+    return Circuit("tagger", batcher, NodeMetrics(), never if restarts else None, Breaker(clock))
+
+
+async def test_an_engine_that_hangs_when_the_node_stops_is_closed_as_soon_as_it_can_be(tmp_path):
+    engine, clock = DigitsEngine(release(tmp_path)), Clock()
+    kept = circuit(engine, clock)
+    await kept.submit("路1", FOREVER, Priority.BULK).answer
+    engine.entered.clear()
+    engine.gate.clear()
+    hangs = kept.submit("路2", FOREVER, Priority.BULK)
+    await running(engine)
+    kept.admit(FOREVER, Priority.BULK)
+    clock.now += SILENT_S
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            kept.admit(FOREVER, Priority.BULK)
+    with pytest.raises(EngineError):
+        await hangs.answer
+    await asyncio.sleep(0)  # it is being closed
+    await kept.stop()
+    assert not engine.closed
+    engine.gate.set()
+    await until(lambda: engine.closed, "the run has ended")
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["nothing below", "stopped"])
+async def test_an_engine_is_never_left_when_nothing_stands_below_it_or_the_node_stops(tmp_path, stopped):
+    engine, clock = DigitsEngine(release(tmp_path), lambda text: RuntimeError() if "2" in text else None), Clock()
+    kept = circuit(engine, clock, restarts=stopped)
+    if stopped:
+        await kept.stop()
+    for _ in range(FAILURES + 1):
+        kept.admit(FOREVER, Priority.BULK)
+        with pytest.raises(EngineError):
+            await kept.submit("路2", FOREVER, Priority.BULK).answer
+        clock.now += SILENT_S
+    assert await kept.submit("路1", FOREVER, Priority.BULK).answer
+    assert kept.why is None
+    await kept.batcher.close()

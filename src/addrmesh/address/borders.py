@@ -8,7 +8,9 @@ Each kind of component has its rule: it takes a component and the one behind it 
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
+from addrmesh.address import divisions
 from addrmesh.address.mentions import AREAS, PLACES, named
 from addrmesh.address.types import NUMBERS, Component
 
@@ -38,11 +40,6 @@ _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
 _STOREY = re.compile(r"\d+字楼\Z")
 _PIECE = re.compile("[^,]+")
 _ITS_LEVEL = {"省": "prov", "市": "city", "区": "district", "县": "district", "旗": "district"}
-_AREA = re.compile(
-    rf"(?:(?<=香港|澳门|九龙|新界|港岛|政区)|(?<=区))[ ,]?(?P<area>{'|'.join(sorted(AREAS, key=len, reverse=True))})"
-    "(?!(?:大?道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|[站城苑])|码头|酒店|医院)"
-)
-"""An area of Hong Kong or Macao behind what it lies in, and not the name of a road or a building."""
 
 
 def mended(text: str, components: Sequence[Component], known: Sequence[Component] = ()) -> Sequence[Component]:
@@ -58,13 +55,10 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
     if _EDGE.search(text):
         found = [piece for c in found for piece in _apart(text, _trimmed(text, c))]
     if "香港" in text or "九龙" in text or "新界" in text or "澳门" in text:
-        for match in _AREA.finditer(text):
-            start, end = match.span("area")
-            across = any(c.start < end < c.end for c in found)
-            found = _carved(found, start, end, "district")
-            found = _rejoined(found, end) if across else found
+        found = _with_areas(text, found)
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
-        found = _carved(found, *match.span(), "distance")
+        if not any(c.type == "distance" and c.start < match.end() and match.start() < c.end for c in found):
+            found = _carved(found, *match.span(), "distance")
     for at in range(len(found) - 1, -1, -1):
         one = found[at] = _retyped(text, found[at])
         rule = _RULES.get(one.type)
@@ -81,6 +75,17 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
 def _with(components: Iterable[Component], known: Sequence[Component]) -> list[Component]:
     rest = [c for c in components if not any(c.start < k.end and k.start < c.end for k in known)]
     return sorted([*rest, *known], key=lambda c: c.start)
+
+
+@cache
+def _area() -> re.Pattern[str]:
+    """Find an area or district of Hong Kong or Macao behind what it lies in, that names no road and no building."""
+    districts = [short for code in ("810000", "820000") for d in divisions.children(code) for short in d.short]
+    names = "|".join(sorted({*AREAS, *districts}, key=len, reverse=True))
+    return re.compile(
+        rf"(?:(?<=香港|澳门|九龙|新界|港岛|政区)|(?<=区))[ ,]?(?P<area>{names})"
+        "(?!(?:大?道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|堂?区|[站城苑])|码头|酒店|医院)"
+    )
 
 
 def _trimmed(text: str, component: Component) -> Component:
@@ -107,20 +112,22 @@ def _kind(piece: str) -> str:
     return next((d.level for d in named(piece) if d.level in PLACES and d.in_force), level)
 
 
-def _rejoined(components: list[Component], border: int) -> list[Component]:
-    """Return the components with what begins at a new border and is cut from its road as that road: 轩|尼诗道."""
-    at = next((i for i, c in enumerate(components) if c.start == border), len(components))
-    if at + 1 < len(components):
-        one, behind = components[at : at + 2]
-        if one.type != "road" and behind.type == "road" and one.end == behind.start:
-            return [*components[:at], behind._replace(start=border), *components[at + 2 :]]
+def _with_areas(text: str, components: list[Component]) -> list[Component]:
+    """Return the components with Hong Kong's areas on their own; what one cuts from a road goes back to it: 轩|尼诗道."""
+    for match in _area().finditer(text):
+        start, end = match.span("area")
+        across = any(c.start < end < c.end for c in components)
+        components = _carved(components, start, end, "district")
+        at = next((i for i, c in enumerate(components) if c.start == end), len(components))
+        if across and at + 1 < len(components):
+            one, behind = components[at : at + 2]
+            if one.type != "road" and behind.type == "road" and one.end == behind.start:
+                components[at : at + 2] = [behind._replace(start=end)]
     return components
 
 
 def _carved(components: list[Component], start: int, end: int, kind: str) -> list[Component]:
     """Return the components with a stretch that some of them share as one of its own kind."""
-    if any(c.type == kind and c.start <= start and end <= c.end for c in components):
-        return components
     sharing = [c for c in components if c.start < end and start < c.end]
     rest = [c for c in components if c not in sharing]
     before = [c._replace(end=start) for c in sharing if c.start < start]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from addrmesh.address import divisions, spelling
 from addrmesh.address.divisions import Division
@@ -134,7 +135,17 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
     if chain.target.level == "district" and chain.town is None:
         short = len(agree) == 1 and not chain.full and not found[next(iter(agree))].latin
         weak = weak or short or _had_namesake(found, chain)
-    return _finish(found, chain, agree, weak=weak)
+    resolution = _finish(found, chain, agree, weak=weak)
+    return _with_hint(resolution, hint) if hint is not None else resolution
+
+
+def _with_hint(resolution: Resolution, hint: Division) -> Resolution:
+    """Return a resolution whose every name is known and that leaves the district out with the one that is hinted."""
+    last = resolution.path[-1]
+    known = all(role.division is not None for role in resolution.roles)
+    if known and last.level != "district" and hint.level == "district" and divisions.is_within(hint, last):
+        return replace(resolution, path=divisions.path(hint), weak=True)
+    return resolution
 
 
 def _had_namesake(found: Sequence[Mention], chain: _Chain) -> bool:

@@ -113,7 +113,7 @@ def _kind(piece: str) -> str:
 
 
 def _with_areas(text: str, components: list[Component]) -> list[Component]:
-    """Return the components with Hong Kong's areas on their own; what one cuts from a road goes back to it: 轩|尼诗道."""
+    """Return the components with Hong Kong's areas on their own; what one cuts off a road goes back: 轩|尼诗道."""
     for match in _area().finditer(text):
         start, end = match.span("area")
         across = any(c.start < end < c.end for c in components)

@@ -91,11 +91,15 @@ def successors(code: str) -> set[str]:
 
 
 def check_division(case: dict[str, Any]) -> None:
-    """Check that the names are those of the code."""
+    """Check that the names are those of the code; without one, that such a city is in such a province."""
     expect = case["expect"]
     code = expect.get("adcode")
     if code is None:
-        assert not [key for key in ("prov", "city", "district", "town_code") if expect.get(key)]
+        assert not [key for key in ("district", "town_code") if expect.get(key)]
+        province, city = expect.get("prov"), expect.get("city")
+        above = [row for found in counties().values() for row in found if row[5] == "在用" and row[1] == province]
+        assert above or not province
+        assert not city or city in (province, *(row[3] for row in above if row[4] == "地级"))
         return
     _, province, city, name, level, *_ = in_force(code)
     assert expect["prov"] == province

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -71,12 +71,28 @@ class Diagnosis:
     findings: list[Ailment] = field(default_factory=list)
 
 
+_SERVED = {
+    "release": "install one release on every node",
+    "scorer": "give every node the same match release (match.release)",
+    "gazetteer": "install one version of addrmesh on every node",
+}
+"""What every node should answer with alike, and what to do where they do not."""
+
+
+class _Served(NamedTuple):
+    """What a node answers with; every node should say the same."""
+
+    release: str | None
+    scorer: str | None
+    gazetteer: str | None
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What is compared between regions."""
 
-    releases: dict[str, str | None]
-    """By node."""
+    nodes: dict[str, _Served]
+    """Of those that answered."""
     clock_ms: float | None
     """How far the store's clock is ahead of ours."""
     revisions: dict[str, str] | None
@@ -122,10 +138,12 @@ async def _region(
     if tls:
         await timed("edge", "tls", lambda: _connect(edge.host, edge.port, tls))
     await timed("edge", "answer", lambda: _get(client, f"{spec.url(edge)}/livez"))
-    found: dict[str, str | None] = {}
+    found: dict[str, _Served] = {}
     for node in region.nodes:
         health = await timed(node.name, "answer", partial(_get, client, f"{spec.url(node)}/health"))
-        found[f"{region.name}/{node.name}"] = health.json().get("release") if health else None
+        if health:
+            said = map(health.json().get, ("release", "scorer", "gazetteer_version"))
+            found[f"{region.name}/{node.name}"] = _Served(*said)
     if region.store is None:
         return _Seen(found, None, None, None)
     connection = Connection(
@@ -202,18 +220,17 @@ def _compare(spec: FleetSpec, hops: list[Hop], seen: dict[str, _Seen]) -> Iterat
                 f"{hop.region}/{hop.target}, {hop.step}: {hop.problem}",
                 "see `addrmesh status` on that machine and the process's log; users are served by the others",
             )
-    served = {node: release for of in seen.values() for node, release in of.releases.items() if release}
-    if len(set(served.values())) > 1:
-        told = ", ".join(f"{node} serves {release}" for node, release in served.items())
-        yield Ailment(
-            "mixed-releases", told, "during a rollout this is expected; else install one release on every node"
-        )
+    for what, remedy in _SERVED.items():
+        served = {node: id_ for of in seen.values() for node, one in of.nodes.items() if (id_ := getattr(one, what))}
+        if len(set(served.values())) > 1:
+            told = ", ".join(f"{node} serves {id_}" for node, id_ in served.items())
+            yield Ailment(f"mixed-{what}s", told, f"during a rollout this is expected; else {remedy}")
     for name, of in seen.items():
-        for node, release in of.releases.items():
-            if of.wanted and release and release != of.wanted:
+        for node, one in of.nodes.items():
+            if of.wanted and one.release and one.release != of.wanted:
                 yield Ailment(
                     "wrong-release",
-                    f"{node} serves {release}, {name} is told to serve {of.wanted}",
+                    f"{node} serves {one.release}, {name} is told to serve {of.wanted}",
                     "the edges keep it out; install the release there, or change the document `release`",
                 )
         if of.clock_ms is not None and abs(of.clock_ms) > DRIFT_ALARM_MS:

@@ -214,6 +214,7 @@ class Routes:
             status=node.lifecycle.status,
             model_version=release.id if release else None,
             release=release.id if release else None,
+            scorer=node.scorer if release else None,
             gazetteer_version=version() if release else None,
             region=server.region,
             node=server.name,

@@ -354,6 +354,7 @@ class Health(Struct, frozen=True):
     status: HealthStatus
     model_version: str | None
     release: str | None
+    scorer: Annotated[str | None, Meta(description="Of pairs: a match release, or the built-in scorer.")]
     gazetteer_version: str | None
     region: str
     node: str

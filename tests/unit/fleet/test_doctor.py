@@ -1,13 +1,13 @@
-from addrmesh.fleet.doctor import Hop, _compare, _Seen
+from addrmesh.fleet.doctor import Hop, _compare, _Seen, _Served
 from addrmesh.fleet.local import local_spec
 
 SPEC = local_spec(regions=2, nodes=1, port=8000)
 ONE, OTHER = "r@000000000000", "r@111111111111"
 
 
-def seen(region: str, release: str | None = ONE, **odd: object) -> _Seen:
+def seen(region: str, release: str | None = ONE, scorer: str = "s@1", gazetteer: str = "g", **odd: object) -> _Seen:
     usual: dict[str, object] = {"clock_ms": 1.0, "revisions": {"traffic": "a"}, "wanted": None}
-    return _Seen({f"{region}/node-1": release}, **(usual | odd))  # type: ignore[arg-type]
+    return _Seen({f"{region}/node-1": _Served(release, scorer, gazetteer)}, **(usual | odd))  # type: ignore[arg-type]
 
 
 def findings(eu: _Seen, cn: _Seen, *hops: Hop) -> list[tuple[str, str]]:
@@ -21,6 +21,13 @@ def test_what_fits_together_is_no_finding() -> None:
 def test_mixed_releases_are_named_by_node() -> None:
     assert findings(seen("eu"), seen("cn", OTHER)) == [
         ("mixed-releases", f"eu/node-1 serves {ONE}, cn/node-1 serves {OTHER}")
+    ]
+
+
+def test_a_fleet_whose_nodes_score_pairs_or_know_divisions_differently() -> None:
+    assert findings(seen("eu"), seen("cn", scorer="m@2", gazetteer="h")) == [
+        ("mixed-scorers", "eu/node-1 serves s@1, cn/node-1 serves m@2"),
+        ("mixed-gazetteers", "eu/node-1 serves g, cn/node-1 serves h"),
     ]
 
 

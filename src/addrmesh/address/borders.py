@@ -31,13 +31,15 @@ _TAIL = re.compile(
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
 _MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
 _SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
-_BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_NUMERALS}]{{0,2}}(?:路|街|道|大道|大街)\Z")
+_BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_NUMERALS}]{{0,2}}(?:路|街|道|大道|大街|大马路)\Z")
 _WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN}\d])")
 _ROOM_END = re.compile("[户室铺档店]")
 _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
 _STOREY = re.compile(r"\d+字楼\Z")
+_IN_TAIWAN = re.compile("台湾.*县\\Z")
+_COUNTY_TOWN = re.compile(rf"[{_HAN}]{{2}}[市镇乡]\Z")
 _PIECE = re.compile("[^,]+")
 _ITS_LEVEL = {"省": "prov", "市": "city", "区": "district", "县": "district", "旗": "district"}
 
@@ -80,11 +82,12 @@ def _with(components: Iterable[Component], known: Sequence[Component]) -> list[C
 @cache
 def _area() -> re.Pattern[str]:
     """Find an area or district of Hong Kong or Macao behind what it lies in, that names no road and no building."""
-    districts = [short for code in ("810000", "820000") for d in divisions.children(code) for short in d.short]
+    below = [d for code in ("810000", "820000") for d in divisions.children(code)]
+    districts = [name for d in below for name in (d.name, *d.short)]
     names = "|".join(sorted({*AREAS, *districts}, key=len, reverse=True))
     return re.compile(
         rf"(?:(?<=香港|澳门|九龙|新界|港岛|政区)|(?<=区))[ ,]?(?P<area>{names})"
-        "(?!(?:大?道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|堂?区|[站城苑])|码头|酒店|医院)"
+        "(?![东南西北中新大]?(?:道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|堂?区|[站城苑])|码头|酒店|医院)"
     )
 
 
@@ -113,16 +116,14 @@ def _kind(piece: str) -> str:
 
 
 def _with_areas(text: str, components: list[Component]) -> list[Component]:
-    """Return the components with Hong Kong's areas on their own; what one cuts off a road goes back: 轩|尼诗道."""
+    """Return the components with Hong Kong's areas on their own; what is cut off a road goes back: 轩|尼诗道."""
     for match in _area().finditer(text):
         start, end = match.span("area")
-        across = any(c.start < end < c.end for c in components)
         components = _carved(components, start, end, "district")
-        at = next((i for i, c in enumerate(components) if c.start == end), len(components))
-        if across and at + 1 < len(components):
-            one, behind = components[at : at + 2]
-            if one.type != "road" and behind.type == "road" and one.end == behind.start:
-                components[at : at + 2] = [behind._replace(start=end)]
+        road = next((c for c in components if c.type == "road" and end <= c.start <= end + 2), None)
+        if road and text[end : road.start].isalnum():
+            components = [c for c in components if not end <= c.start < road.start]
+            components[components.index(road)] = road._replace(start=end)
     return components
 
 
@@ -139,6 +140,10 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 def _retyped(text: str, one: Component) -> Component:
     if one.type == "community" and text.startswith("胡同", one.end - 2):
         return one._replace(type="road")
+    if one.type in ("poi", "subpoi") and text[one.start : one.end] in ("香港", "澳门"):
+        return one._replace(type="prov")
+    if one.type == "poi" and _IN_TAIWAN.search(text, 0, one.start) and _COUNTY_TOWN.match(text, one.start, one.end):
+        return one._replace(type="town")
     if one.type == "road" and text.startswith("嘎查", one.end - 2):
         return one._replace(type="community")
     if one.type == "houseno" and _STOREY.match(text, one.start, one.end):

@@ -38,6 +38,11 @@ _NAMING = frozenset((*PLACES, "town", "devzone", "poi", "community"))
 AREAS = frozenset((
     "九龙", "新界", "港岛", "香港岛", "澳门半岛", "氹仔", "路环", "路氹", "路氹城", "离岛", "中环", "上环", "金钟",
     "铜锣湾", "北角", "鲗鱼涌", "柴湾", "坚尼地城", "香港仔", "尖沙咀", "油麻地", "旺角", "太子", "红磡", "土瓜湾",
+    "何文田", "佐敦", "大角咀", "石硖尾", "马头围", "启德", "新蒲岗", "慈云山", "钻石山", "乐富", "秀茂坪", "调景岭",
+    "坑口", "宝琳", "西营盘", "石塘咀", "坚尼地城", "西环", "薄扶林", "半山", "跑马地", "大坑", "天后", "炮台山",
+    "太古", "西湾河", "筲箕湾", "小西湾", "赤柱", "浅水湾", "黄竹坑", "鸭脷洲", "田湾", "华富", "深井", "葵芳", "葵兴",
+    "荔景", "石门", "小沥源", "乌溪沙", "大埔墟", "太和", "锦田", "洪水桥", "屏山", "古洞", "沙头角", "东涌", "愉景湾",
+    "梅窝", "大澳", "长洲", "坪洲", "南丫岛", "大屿山", "黑沙环", "新口岸", "祐汉", "筷子基", "高士德", "青洲",
     "何文田", "九龙塘", "九龙湾", "长沙湾", "荔枝角", "美孚", "牛头角", "蓝田", "油塘", "将军澳", "葵涌", "青衣",
     "大围", "火炭", "马鞍山", "粉岭", "上水", "天水围"
 ))  # fmt: skip
@@ -256,7 +261,7 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
         inside = inside or kind in ("town", "community")
     if found and text[0] in _PROVINCES:
         found = _after_letter(text, found)
-    if len(found) > 1 and found[0].text in ("九龙", "新界") and found[1].text in AREAS:
+    if found and found[0].text in ("九龙", "新界", "港岛", "香港岛") and any(map(_in_hong_kong, found[1:])):
         found[0] = replace(found[0], type="prov", divisions=named("香港"))
     found = [_stuttered(text, mention) for mention in _joined(found)]
     if _LETTER.search(text):
@@ -402,6 +407,11 @@ def _joined(found: list[Mention]) -> list[Mention]:
         last = result[-1] if result else None
         if last and last.end == mention.start and last.start < mention.start:
             name = last.text + mention.text
+            if _names_zone(last, mention):
+                result[-1] = Mention(
+                    last.start, mention.end, name, "devzone", last.confidence, named(name), is_zone=True
+                )
+                continue
             suffix = mention.text in ("街道", "镇", "乡", "市", "区", "县")
             bearing = named(name) if suffix or not (mention.divisions or _is_full(last)) else ()
             both = _ends(last.text) and TOWN.search(mention.text)  # 瑞州区|黄岗街道, though nothing bears either
@@ -418,14 +428,30 @@ def _joined(found: list[Mention]) -> list[Mention]:
                 result[-1:] = moved
                 continue
         result.append(mention)
-    if result and any(divisions.path(d)[0].code in OVERSEAS for d in result[0].divisions):
+    if any(_is_overseas(mention.divisions) for mention in result):
         return _overseas(result)
     return result
+
+
+def _names_zone(one: Mention, other: Mention) -> bool:
+    """Return whether the tagger cut a new area in two: 江北|新区, 雄|安新区."""
+    name = one.text + other.text
+    cut = other.text == "新区" and not _is_full(one)
+    return (cut or (len(one.text) == 1 and other.is_zone)) and not any(d.level in PLACES for d in named(name))
 
 
 def _ends(name: str) -> bool:
     """Return whether a name has the ending of a county or city."""
     return len(name) > 2 and name[-1] in "市区县旗"
+
+
+def _is_overseas(bearing: Sequence[Division]) -> bool:
+    """Return whether whatever bears a name lies in Hong Kong, Macao or Taiwan."""
+    return bool(bearing) and all(divisions.path(d)[0].code in OVERSEAS for d in bearing)
+
+
+def _in_hong_kong(mention: Mention) -> bool:
+    return mention.text in AREAS or _is_overseas(mention.divisions)
 
 
 def _is_full(mention: Mention) -> bool:

@@ -7,7 +7,7 @@ def abbreviates(name: str, full: str) -> bool:
     """Return whether a name leaves out part of a long one: 昆区 for 昆都仑区, 科右中旗 for 科尔沁右翼中旗."""
     if not 2 <= len(name) < len(full) or len(full) < 4 or name[0] != full[0] or name[-1] != full[-1]:
         return False
-    if len(full) - len(name) == 1 and len(name) > 2 and ("族" in name or "自治" not in full):
+    if len(full) - len(name) == 1 and len(name) > 2 and ("族" in name or "自治" in name or "自治" not in full):
         return False  # 土家族苗自治州, 达拉旗 for 达拉特旗: all but one character is written, so it is a slip
     if full[-2] == "族" and len(name) > 2 and full.startswith(name[:-1]):  # 管城区 for 管城回族区
         return True

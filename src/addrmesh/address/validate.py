@@ -432,9 +432,11 @@ class _Case:
         )  # fmt: skip
 
 
-_ENGLISH = re.compile(r"(?i)\b(?:room|rm|flat|road|rd|street|avenue|ave|floor|bldg|district)\b")
+_ENGLISH = re.compile(
+    r"(?i)\b(?:room|rm|flat|road|rd|street|avenue|ave|floor|bldg|district|building|plaza|mansion|tower|cent(?:re|er)|court|garden|estate)\b"
+)
 _SURE = 0.7
-_JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国"))
+_JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国", "全层", "整层"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
 _LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
 

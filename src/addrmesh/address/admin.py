@@ -17,6 +17,7 @@ from addrmesh.address.divisions import Division
 from addrmesh.address.mentions import (
     AREAS,
     HAN_DIGITS,
+    OVERSEAS,
     PLACES,
     TOWN,
     ZONE,
@@ -454,7 +455,7 @@ def _meant(
 ) -> tuple[Role, Division | None]:
     """Return what a name that nothing bears was meant to be, and the division it adds to the chain."""
     name = mention.text
-    if name in AREAS:
+    if name in AREAS and path[0].code in OVERSEAS:
         return Role("unknown"), None
     if mention.type != "town":
         for division in path:

@@ -19,8 +19,11 @@ from addrmesh.address.verdict import Granularity
 
 _HAN_NUMBER = "一二三四五六七八九十百零〇两"
 _PLACEHOLDER = re.compile(r"第?[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
+_UNKNOWN_GROUP = re.compile(r"第?[Xx×*?某○_＿]+(?:生产)?(?:组|队|社|小组|村民小组)\Z")
 _NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试|门牌号?|房间?号|详细|地址)+\Z")
-_QUANTITY = re.compile(r"[\d.]+(?:元|块钱?|岁|公?斤|千克|克|折|年|月|天|分钟|小时|人|次|件|个|箱|包|双|套|瓶|%)\Z")
+_QUANTITY = re.compile(
+    r"[\d.]+(?:元|块钱?|岁|公?斤|千克|克|折|年|月|天|分钟|小时|人|次|件|个|箱|包|双|套|瓶|罐|支|片|枚|袋|盒|%|[kK]?[gG]|[mM][lL])装?\Z"
+)
 _VAGUE = re.compile(rf"[\d{_HAN_NUMBER}]+[几多来]")
 _GONE = re.compile(r"(?:失效|作废|拆迁|搬走|停用|无效)[了)]*\Z|改[为成]\Z")
 _ALNUM = re.compile(r"[^\W_]")
@@ -96,6 +99,9 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         said = written.strip() if written.isascii() else written.replace(" ", "")
         if kind in NUMBERS:
             said = said.strip("-—–~")
+        if kind == "village_group" and _UNKNOWN_GROUP.match(said):
+            dropped.append(written)
+            continue
         if _NOTHING.match(said) or _GONE.search(said) or (kind in NUMBERS and not _is_number(kind, said, text, start)):
             dropped.append(written)
             continue
@@ -211,7 +217,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     building = any(is_building(part) or (latin and part.type == "poi") for part in found)
     boxed = any(_BOX.search(part.text) for part in found)
     lane = any(part.type == "road" and _LANE.match(part.text) for part in found)
-    number = (lane or not kinds.isdisjoint(NUMBERS)) and not boxed
+    number = (lane or not kinds.isdisjoint(_COUNTED)) and not boxed
     inside = not kinds.isdisjoint(INSIDE)
     post = any(_at_post(one, other) for one, other in pairwise(found))
     posted = post and any(_FUEL.match(part.text) for part in found)

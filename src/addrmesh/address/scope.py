@@ -119,7 +119,7 @@ def _with_whole_company(text: str, components: Sequence[Component]) -> Sequence[
 
 
 def _numbered_roads(text: str, components: Sequence[Component]) -> int:
-    """Return how many roads have a number of their own; 99弄12号 goes with the road before it."""
+    """Return how many numbers on roads there are; 99弄12号 goes with the road before it."""
     roads: set[str] = set()
     road = ""
     for component in components:
@@ -127,7 +127,7 @@ def _numbered_roads(text: str, components: Sequence[Component]) -> int:
             said = text[component.start : component.end]
             road = road if said[0].isdigit() else said
         elif component.type == "roadno" and road:
-            roads.add(road)
+            roads.add(road + text[component.start : component.end])
             road = ""
     return len(roads)
 

@@ -374,9 +374,8 @@ def f1(label: np.ndarray, found: np.ndarray) -> np.ndarray:
 def guarded(chances: np.ndarray, stopped: np.ndarray) -> np.ndarray:
     """Take `exact` away where a guard stands."""
     result = chances.copy()
-    result[stopped, 1] += result[stopped, 2]
     result[stopped, 2] = 0
-    return result
+    return result / result.sum(1, keepdims=True)
 
 
 def calibration_error(chances: np.ndarray, label: np.ndarray, bins: int = 10) -> float:

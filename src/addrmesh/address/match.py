@@ -66,7 +66,8 @@ def match(a: Side, b: Side, model: Model, chances: Sequence[float] | None = None
     else:
         chances = model.probabilities(compared).tolist() if chances is None else chances
         if found:
-            chances = [chances[0], chances[1] + chances[2], 0.0]
+            other = chances[0] + chances[1]
+            chances = [chances[0] / other, chances[1] / other, 0.0] if other > 0 else [0.0, 1.0, 0.0]
             if compared.divided is not None and compared.divided < 2:
                 chances = [1.0, 0.0, 0.0]  # the same road in two cities
     best = max(range(3), key=chances.__getitem__)

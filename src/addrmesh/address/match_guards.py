@@ -5,8 +5,10 @@ A guard names a difference that rules out an exact match: two different numbers,
 leaves out is no difference.
 """
 
+import re
 from typing import Literal, NamedTuple, get_args
 
+from addrmesh.address import latin
 from addrmesh.address.match_reading import (
     DIVISIONS,
     INNER,
@@ -62,6 +64,8 @@ class Compared:
             found.add("DIVISION_DIFFERS")
         if self.roads_differ:
             found.add("ROAD_DIFFERS")
+        if _courts_differ(self.x, self.y):
+            found.add("BUILDING_DIFFERS")
         # Whatever the tagger makes of them: the same words around other numbers are another place.
         if not found and self.x.skeleton == self.y.skeleton and not _same_numbers(self.x, self.y):
             found.add("NUMBER_DIFFERS")
@@ -137,6 +141,29 @@ def _roads_differ(x: Reading, y: Reading) -> bool:
     left = [p for p in mine if p not in theirs]
     right = [q for q in theirs if q not in mine]
     return any(turned(p, q) for p in left for q in right)
+
+
+_COURT = re.compile(r"([一-鿿]{1,2})([居园苑宫阁轩庭坊村邸府湾郡城里])(\d+)(?=号楼)")
+"""The name before a building's number, its kind and the number, as `prepare` writes them: 芙蓉|居|15号楼."""
+
+
+def _courts_differ(x: Reading, y: Reading) -> bool:
+    """
+    Tell whether both name a building of one number, in courts of one kind with different names: 芙蓉居15幢, 翡翠居15幢.
+
+    A name that stands elsewhere in the other, or sounds alike, is no difference.
+    """
+    if "号楼" not in x.text or "号楼" not in y.text:
+        return False
+    mine, theirs = _COURT.findall(spelt(x.text)), _COURT.findall(spelt(y.text))
+    return any(
+        p[1:] == q[1:]
+        and p[0][-1] not in y.plain
+        and q[0][-1] not in x.plain
+        and not latin.sound_alike(p[0][-1], q[0][-1])
+        for p in mine
+        for q in theirs
+    )
 
 
 def differences(x: Reading, y: Reading) -> list[Difference]:

@@ -41,6 +41,11 @@ SUFFIXES = (
     "旗",
 )
 
+COMMON = {bytes((row, cell)).decode("gb2312", "ignore") for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF)} - {
+    ""
+}
+"""The 6,763 characters of GB 2312."""
+
 ALSO = {
     "朝": "chao", "长": "chang zhang", "重": "chong", "乐": "le yue", "都": "du", "厦": "xia", "六": "lu liu", "蔚": "yu wei",
     "单": "shan", "铅": "yan qian", "蚌": "beng", "泌": "bi mi", "莘": "shen xin", "浚": "xun jun", "牟": "mu mou",
@@ -99,6 +104,11 @@ def main() -> None:
     for character in characters:
         for sound in pinyin(character, style=Style.NORMAL, heteronym=True)[0]:
             if sound.isascii() and sound.isalpha():
+                syllables[sound].add(character)
+    # What is typed for a name's character need not be in any name: 催家坝镇 for 崔家坝镇.
+    for character in sorted(COMMON - characters):
+        for sound in pinyin(character, style=Style.NORMAL, heteronym=True)[0]:
+            if sound in syllables:
                 syllables[sound].add(character)
     sounds = Sounds(
         {key: sorted(names) for key, names in sorted(keys.items()) if key.isascii() and key.isalpha()},

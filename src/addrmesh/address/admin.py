@@ -369,11 +369,12 @@ def _open(
 
 
 def _shared(found: Sequence[Mention], chains: Sequence[_Chain]) -> tuple[Division, ...]:
-    """Return what all chains lie in, down to the last that the text names; nothing if a wide name is not in all."""
-    wide = [i for i, m in enumerate(found) if m.divisions and m.divisions[0].level in PLACES[:2]]
-    if not all(i in c.sides for i in wide for c in chains):
-        return ()
+    """Return what all chains lie in, down to the last that the text names, above what not all agree with."""
     shared = [levels[0] for levels in zip(*(c.path for c in chains), strict=False) if len({d.row for d in levels}) == 1]
+    for i, mention in enumerate(found):
+        level = mention.divisions[0].level if mention.divisions else None
+        if level in PLACES and not all(i in c.sides for c in chains):
+            shared = shared[: PLACES.index(level)]
     places = [place for c in chains for place, former in c.sides.values() if former is None and place < len(shared)]
     return tuple(shared[: max(places, default=-1) + 1])
 

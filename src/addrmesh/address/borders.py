@@ -19,8 +19,8 @@ _NUMERALS = "一二三四五六七八九十百零〇两"
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
 
-_EDGES = "()[]【】,;、"
-_EDGE = re.compile(r"[()\[\]【】,;、]")
+_EDGES = "()[]【】「」『』《》,;、"
+_EDGE = re.compile(r"[()\[\]【】「」『』《》,;、]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
 _UNIT = re.compile("[里米Kk]")
 _TAIL = re.compile(
@@ -40,6 +40,8 @@ _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
 _STOREY = re.compile(r"\d+字楼\Z")
 _IN_TAIWAN = re.compile("台湾.*县\\Z")
 _COUNTY_TOWN = re.compile(rf"[{_HAN}]{{2}}[市镇乡]\Z")
+_NEW_AREA = re.compile(rf"[{_HAN}]{{0,5}}(?:(?:旅游)?度假区|高新区|经开区|开发区|新区|示范区|保税区)(?![{_HAN}]?街道)")
+_SUFFIXED = re.compile(r".*[村庄屯寨社区组队委]\Z")
 _PIECE = re.compile("[^,]+")
 _ITS_LEVEL = {"省": "prov", "市": "city", "区": "district", "县": "district", "旗": "district"}
 
@@ -55,14 +57,14 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
     """
     found = _with(components, known) if known else list(components)
     if _EDGE.search(text):
-        found = [piece for c in found for piece in _apart(text, _trimmed(text, c))]
+        found = [piece for c in found if (rest := _trimmed(text, c)) for piece in _apart(text, rest)]
     if "香港" in text or "九龙" in text or "新界" in text or "澳门" in text:
         found = _with_areas(text, found)
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         if not any(c.type == "distance" and c.start < match.end() and match.start() < c.end for c in found):
             found = _carved(found, *match.span(), "distance")
     for at in range(len(found) - 1, -1, -1):
-        one = found[at] = _retyped(text, found[at])
+        one = found[at] = _retyped(text, found[at], found[at - 1] if at else None)
         rule = _RULES.get(one.type)
         mend = rule(text, one, found[at + 1] if at + 1 < len(found) else None) if rule else None
         if mend is not None:
@@ -91,11 +93,12 @@ def _area() -> re.Pattern[str]:
     )
 
 
-def _trimmed(text: str, component: Component) -> Component:
+def _trimmed(text: str, component: Component) -> Component | None:
+    """Return a component without what stands around it; None if nothing is left."""
     said = text[component.start : component.end]
     start = component.end - len(said.lstrip(_EDGES))
     end = component.start + len(said.rstrip(_EDGES))
-    return component._replace(start=start, end=end) if start < end else component
+    return component._replace(start=start, end=end) if start < end else None
 
 
 def _apart(text: str, component: Component) -> list[Component]:
@@ -137,9 +140,12 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
     return sorted([*rest, *before, whole, *behind], key=lambda c: c.start)
 
 
-def _retyped(text: str, one: Component) -> Component:
+def _retyped(text: str, one: Component, before: Component | None) -> Component:
     if one.type == "community" and text.startswith("胡同", one.end - 2):
         return one._replace(type="road")
+    behind_city = before is not None and before.type in PLACES[:2] and before.end == one.start
+    if one.type == "poi" and behind_city and _NEW_AREA.match(text, one.start, one.end):
+        return one._replace(type="devzone")
     if one.type in ("poi", "subpoi") and text[one.start : one.end] in ("香港", "澳门"):
         return one._replace(type="prov")
     if one.type == "poi" and _IN_TAIWAN.search(text, 0, one.start) and _COUNTY_TOWN.match(text, one.start, one.end):
@@ -201,9 +207,35 @@ def _place(text: str, one: Component, behind: Component | None) -> list[Componen
     return [behind._replace(start=one.start)]
 
 
+def _zone(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    """Return 高新区|生物园, a zone and what lies in it."""
+    zone = _NEW_AREA.match(text, one.start, one.end)
+    if zone is None or zone.end() == one.end or named(text[one.start : one.end]):
+        return None
+    return [
+        one._replace(end=zone.end()),
+        Component("poi", zone.end(), one.end, one.confidence),
+        *([behind] if behind else []),
+    ]
+
+
+def _village(text: str, one: Component, behind: Component | None) -> list[Component] | None:
+    """Return 赫图|阿拉村 as one name."""
+    if (
+        behind
+        and behind.type == "community"
+        and behind.start == one.end
+        and not _SUFFIXED.match(text, one.start, one.end)
+    ):
+        return [behind._replace(start=one.start)]
+    return None
+
+
 _RULES: dict[str, Callable[[str, Component, Component | None], list[Component] | None]] = {
     **dict.fromkeys(NUMBERS, _number),
     "road": _road,
     **dict.fromkeys(("poi", "subpoi"), _building),
     **dict.fromkeys((*PLACES, "town"), _place),
+    "devzone": _zone,
+    "community": _village,
 }

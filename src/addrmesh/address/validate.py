@@ -438,7 +438,7 @@ _ENGLISH = re.compile(
 _SURE = 0.7
 _JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国", "全层", "整层"))
 _ENDS = frozenset("省市区县")  # at the very start: of a name that was cut off
-_LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】|/\-—~*#\"'…]+")
+_LOOSE = re.compile(r"[^\s,;.:!?。、()\[\]【】「」『』《》|/\-—~*#\"'…]+")
 
 
 def _unsigned(text: str, components: Sequence[Component]) -> Sequence[Component]:

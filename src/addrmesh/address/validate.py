@@ -377,7 +377,7 @@ class _Case:
             zones = [m for m, r in roles if m.is_zone and r.kind != "corrected"]
             components = [
                 *components,
-                *(self._named(m, m.type) for m in kept),
+                *(self._named(m, "community" if _is_area(m, resolution) else m.type) for m in kept),
                 *(self._named(m, "devzone") for m in zones),
             ]
         reordered = any(i.code == "REORDERED" for i in self.issues)

@@ -37,6 +37,7 @@ _GATE = re.compile(r"\d+号门\Z")
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN}\d])")
 _ROOM_END = re.compile("[户室铺档店]")
 _BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
+_BLOCK = re.compile(r"\d+街坊")
 _STOREY = re.compile(r"\d+字楼\Z")
 _IN_TAIWAN = re.compile("台湾.*县\\Z")
 _COUNTY_TOWN = re.compile(rf"[{_HAN}]{{2}}[市镇乡]\Z")
@@ -180,6 +181,8 @@ def _gate(text: str, one: Component, rest: list[Component]) -> list[Component] |
 def _road(text: str, one: Component, behind: Component | None) -> list[Component] | None:
     if behind and behind.start == one.end and behind.type in NUMBERS and _MARKED.search(text, one.start, one.end):
         return [one._replace(end=one.end - 1), behind._replace(start=one.end - 1)]
+    if _BLOCK.match(text, one.start):  # 88街坊
+        return [one._replace(type="community", end=one.end + 1), *([behind] if behind else [])]
     if _SIDE.match(text, one.end):
         rest = [behind._replace(start=max(behind.start, one.end + 1))] if behind and behind.end > one.end + 1 else []
         return [one._replace(end=one.end + 1), *rest]

@@ -50,7 +50,7 @@ AREAS = frozenset((
 TOWN = re.compile(r"(?:街道|街道办事处|镇|乡|苏木|团|农场|林场|林业局|牧场)\Z")
 _STREET = re.compile(r".+(?:街道|镇|乡)\Z")
 _LETTER = re.compile(r"[A-Za-z]")
-_PROVINCES = {
+PROVINCE_LETTERS = {
     "京": "北京市", "津": "天津市", "冀": "河北省", "晋": "山西省", "蒙": "内蒙古自治区", "辽": "辽宁省",
     "吉": "吉林省", "黑": "黑龙江省", "沪": "上海市", "申": "上海市", "苏": "江苏省", "浙": "浙江省", "皖": "安徽省",
     "闽": "福建省", "赣": "江西省", "鲁": "山东省", "豫": "河南省", "鄂": "湖北省", "湘": "湖南省", "粤": "广东省",
@@ -259,7 +259,7 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
         elif start == 0 and written[:2] in ("香港", "澳门") and len(written) < 6:
             found.append(Mention(0, 2, written[:2], "prov", confidence, named(written[:2])))
         inside = inside or kind in ("town", "community")
-    if found and text[0] in _PROVINCES:
+    if found and text[0] in PROVINCE_LETTERS:
         found = _after_letter(text, found)
     if found and found[0].text in ("九龙", "新界", "港岛", "香港岛") and any(map(_in_hong_kong, found[1:])):
         found[0] = replace(found[0], type="prov", divisions=named("香港"))
@@ -272,7 +272,7 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
 def _after_letter(text: str, found: list[Mention]) -> list[Mention]:
     """Return the mentions with the province that one character in front of them stands for: 皖 黄山, 鄂恩施."""
     first, *others = found
-    (province,) = (d for d in named(_PROVINCES[text[0]]) if d.in_force and d.level == "prov")
+    (province,) = (d for d in named(PROVINCE_LETTERS[text[0]]) if d.in_force and d.level == "prov")
     pieces = [first]
     if first.start == 0 and not first.divisions and text.startswith(first.text):
         if others and others[0].start == first.end and not named(first.text[1:]):  # 粤信|宜东镇街道

@@ -19,6 +19,8 @@ from addrmesh.address.verdict import Granularity
 
 _HAN_NUMBER = "一二三四五六七八九十百零〇两"
 _PLACEHOLDER = re.compile(r"第?[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
+_UNNAMED = re.compile("(?:路|街|道|大道|大街|巷|弄)(?![东西南北边旁口])|(?:或者?|还是)")
+"""A road whose name was left open, and what joins two of something."""
 _UNKNOWN_GROUP = re.compile(r"第?[Xx×*?某○_＿]+(?:生产)?(?:组|队|社|小组|村民小组)\Z")
 _NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试|门牌号?|房间?号|详细|地址)+\Z")
 _QUANTITY = re.compile(
@@ -41,6 +43,14 @@ _BOX = re.compile(r"信箱|邮箱|分箱")
 _GENERIC = re.compile(
     r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|.*[那这哪][里儿边]|[\dA-Za-z]{1,3}区|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
 )
+_COMMON = re.compile(
+    rf"(?:\d+小时)?(?:小区|学校|医院|公司|超市|宿舍|厂|工厂|便利店|商店|小店|酒店|宾馆|公寓|仓库|车间|工地|单位|前台|门卫|传达室|住院部|菜鸟驿站|驿站"
+    rf"|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|饭店|网吧|药店|市场|商场|银行|家)"
+    rf"(?:里面?|内|门口|大门口?)?(?:[\d{_HAN_NUMBER}]+(?:车间|门|床))?\Z"
+)
+"""What many places have and what names none of them."""
+_WAY = re.compile(rf".*(?:[左右][拐转数]|直走|往里|进[来去]|[东西南北村][头尾]|铁门|就是|第[\d{_HAN_NUMBER}]+家)\Z")
+"""The way to a place, as one tells it."""
 _BUILDING = re.compile(
     r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
     r"|酒店|宾馆|旅馆|招待所|饭店|餐厅|酒家|茶楼|公司|集团|工厂|厂|城|苑|园|庭|府|邸|楼|店|馆|院|局|所|站|寺|庙|市场|超市|商行|商城|批发部|经营部|门市部"
@@ -102,12 +112,21 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         if kind == "village_group" and _UNKNOWN_GROUP.match(said):
             dropped.append(written)
             continue
-        if _NOTHING.match(said) or _GONE.search(said) or (kind in NUMBERS and not _is_number(kind, said, text, start)):
+        if (
+            _NOTHING.match(said)
+            or _GONE.search(said)
+            or _is_unnamed(said, text, end)
+            or (kind in NUMBERS and not _is_number(kind, said, text, start))
+        ):
             dropped.append(written)
             continue
         taken_for = "poi" if kind == "devzone" and not ZONE.search(said) else kind
         _append(found, Part(taken_for, start, end, said, confidence), text)
     return found, dropped
+
+
+def _is_unnamed(said: str, text: str, end: int) -> bool:
+    return (unnamed := _UNNAMED.match(said + text[end : end + 1])) is not None and unnamed.end() == len(said)
 
 
 def _is_number(kind: str, said: str, text: str, start: int) -> bool:
@@ -149,6 +168,8 @@ def _append(found: list[Part], part: Part, text: str) -> None:
             found.pop()
         else:
             found[-1] = replace(last, end=last.end - size, text=last.text[:-size])
+    if part.type == "community" and (_COMMON.match(part.text) or _WAY.match(part.text)):
+        part = replace(part, type="poi")
     if part.type == "community" and (office := _OFFICE.match(part.text)):
         size = len(office["village"])
         found.append(replace(part, end=part.start + size, text=office["village"]))
@@ -165,6 +186,8 @@ def is_building(part: Part) -> bool:
         and not is_veiled(part)
         and not _TALK.search(part.text)
         and not _GENERIC.match(part.text)
+        and not _COMMON.match(part.text)
+        and not _WAY.match(part.text)
         and not _BOX.search(part.text)
     )
 

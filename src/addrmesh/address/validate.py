@@ -20,7 +20,7 @@ from addrmesh.address.admin import Resolution, Role
 from addrmesh.address.borders import mended
 from addrmesh.address.divisions import Division
 from addrmesh.address.issues import issue
-from addrmesh.address.mentions import AREAS, MUNICIPALITIES, OVERSEAS, PLACES, Mention, has_districts
+from addrmesh.address.mentions import AREAS, MUNICIPALITIES, OVERSEAS, PLACES, PROVINCE_LETTERS, Mention, has_districts
 from addrmesh.address.mentions import mentions as find_mentions
 from addrmesh.address.postcode import province_of
 from addrmesh.address.premise import Part
@@ -146,7 +146,11 @@ class _Case:
             for at, end in left
             if scope.HAN.search(t := text[at:end]) and t not in _JOINTS and (at or t not in _ENDS)
         ]
-        aside = [t for at, end in said if _is_talk(text, at, end) and not _DOUBT.search(t := text[at:end])]
+        aside = [
+            t
+            for at, end in said
+            if _is_talk(text, at, end) and (t := text[at:end]) not in PROVINCE_LETTERS and not _DOUBT.search(t)
+        ]
         tokens = [t for at, end in said if (t := text[at:end]) not in aside]
         doubts = [p.text for p in parts if _is_doubtful(text, p)]
         self.unresolved += [*dropped, *tokens, *doubts]

@@ -16,7 +16,6 @@ from addrmesh.address import divisions, spelling
 from addrmesh.address.divisions import Division
 from addrmesh.address.mentions import (
     AREAS,
-    HAN_DIGITS,
     OVERSEAS,
     PLACES,
     TOWN,
@@ -26,6 +25,7 @@ from addrmesh.address.mentions import (
     below,
     has_districts,
     heirs,
+    in_han,
     replaced_by,
     town_in,
 )
@@ -448,7 +448,11 @@ def _written(name: str, division: Division) -> Kind:
         return "corrected" if division.level == "town" and name[-1] == "区" else "alias"
     longer = name[-1] == division.name[-1] and division.name.startswith(name[:-1])  # 竹里乡 for 竹里畲族乡
     longer = longer or division.name == name.replace("街道", "办事处街道")
-    return "alias" if longer or name.endswith("办事处") or name.translate(HAN_DIGITS) in division.name else "outdated"
+    return (
+        "alias"
+        if longer or name.endswith("办事处") or any(form in division.name for form in in_han(name))
+        else "outdated"
+    )
 
 
 def _meant(

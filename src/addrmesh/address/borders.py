@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from addrmesh.address import divisions
-from addrmesh.address.mentions import AREAS, PLACES, named
+from addrmesh.address.mentions import AREAS, PLACES, SIDES, named
 from addrmesh.address.types import NUMBERS, Component
 
 _HAN = "一-鿿"
@@ -19,9 +19,9 @@ _NUMERALS = "一二三四五六七八九十百零〇两"
 _UNSURE = 0.5
 """The confidence of what only a rule found."""
 
-_EDGES = "()[]【】「」『』《》,;、"
-_EDGE = re.compile(r"[()\[\]【】「」『』《》,;、]")
-_MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm]|米))处?")
+_EDGES = "()[]【】「」『』《》,;:、。|"
+_EDGE = re.compile(r"[()\[\]【】「」『』《》,;:、。|]")
+_MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?: ?(?:公里|千米|[Kk][Mm])|米))处?")
 _UNIT = re.compile("[里米Kk]")
 _TAIL = re.compile(
     rf"之[\d{_NUMERALS}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN}])"
@@ -30,19 +30,22 @@ _TAIL = re.compile(
 """What belongs to the number before it."""
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")
 _MARKED = re.compile("(?:路|街|道|胡同|巷|里)[甲乙丙丁]\\Z")
-_SIDE = re.compile(r"(?<=[路道街])[东西南北中](?=\d+(?:号|弄|-\d))")
+_SIDE = re.compile(r"(?<=[路道街])[东西南北中](?= ?\d+ ?(?:号|弄|-\d))")
 _BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_NUMERALS}]{{0,2}}(?:路|街|道|大道|大街|大马路)\Z")
 _WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
-_LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面)(?![{_HAN}\d])")
-_ROOM_END = re.compile("[户室铺档店]")
-_BARRACKS = re.compile(r"(?<!\d)\d{5}部队")
+_LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])(?P<n>[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面))(?![{_HAN}\d])")
+_ROOM_END, _GATE_END, _UNIT_OF_ARMY = re.compile("[户室铺档店]"), re.compile("门"), re.compile("部队")
+_BARRACKS = re.compile(r"(?P<n>(?<!\d)\d{5}部队)")
+_GATES = re.compile(r"(?<=[里苑园楼号寓]) ?(?P<n>\d+ ?门)(?= ?\d)")
+_LOST_CITY = re.compile(rf"[{_HAN}]{{2,4}}(?<![超门早夜集菜])市\Z")
 _BLOCK = re.compile(r"\d+街坊")
 _STOREY = re.compile(r"\d+字楼\Z")
 _IN_TAIWAN = re.compile("台湾.*县\\Z")
 _COUNTY_TOWN = re.compile(rf"[{_HAN}]{{2}}[市镇乡]\Z")
 _NEW_AREA = re.compile(rf"[{_HAN}]{{0,5}}(?:(?:旅游)?度假区|高新区|经开区|开发区|新区|示范区|保税区)(?![{_HAN}]?街道)")
-_SUFFIXED = re.compile(r".*[村庄屯寨社区组队委]\Z")
+_CUT_VILLAGE = re.compile(rf"[{_HAN}]{{4}}村\Z")
+_HONG_KONG = re.compile("香港|澳门|\\A(?:九龙(?![坡县镇乡山湖街路大村])|新界|港岛)")
 _PIECE = re.compile("[^,]+")
 _ITS_LEVEL = {"省": "prov", "市": "city", "区": "district", "县": "district", "旗": "district"}
 
@@ -59,7 +62,7 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
     found = _with(components, known) if known else list(components)
     if _EDGE.search(text):
         found = [piece for c in found if (rest := _trimmed(text, c)) for piece in _apart(text, rest)]
-    if "香港" in text or "九龙" in text or "新界" in text or "澳门" in text:
+    if _HONG_KONG.search(text):
         found = _with_areas(text, found)
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         if not any(c.type == "distance" and c.start < match.end() and match.start() < c.end for c in found):
@@ -70,9 +73,13 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
         mend = rule(text, one, found[at + 1] if at + 1 < len(found) else None) if rule else None
         if mend is not None:
             found[at : at + 2] = mend
-    for kind, pattern in (("roomno", _LOOSE_ROOM), ("poi", _BARRACKS)):
-        if _ROOM_END.search(text) if kind == "roomno" else "部队" in text:
-            loose = [Component(kind, *match.span(), _UNSURE) for match in pattern.finditer(text)]
+    for kind, there, pattern in (
+        ("roomno", _ROOM_END, _LOOSE_ROOM),
+        ("cellno", _GATE_END, _GATES),
+        ("poi", _UNIT_OF_ARMY, _BARRACKS),
+    ):
+        if there.search(text):
+            loose = [Component(kind, *match.span("n"), _UNSURE) for match in pattern.finditer(text)]
             found = _with(loose, found)
     return found
 
@@ -87,7 +94,7 @@ def _area() -> re.Pattern[str]:
     """Find an area or district of Hong Kong or Macao behind what it lies in, that names no road and no building."""
     below = [d for code in ("810000", "820000") for d in divisions.children(code)]
     districts = [name for d in below for name in (d.name, *d.short)]
-    names = "|".join(sorted({*AREAS, *districts}, key=len, reverse=True))
+    names = "|".join(sorted({*AREAS, *districts} - SIDES, key=len, reverse=True))
     return re.compile(
         rf"(?:(?<=香港|澳门|九龙|新界|港岛|政区)|(?<=区))[ ,]?(?P<area>{names})"
         "(?![东南西北中新大]?(?:道|路|街|里|径|坊|[邨村]|广场|中心|大厦|商场|花园(?!街)|堂?区|[站城苑])|码头|酒店|医院)"
@@ -144,6 +151,8 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 def _retyped(text: str, one: Component, before: Component | None) -> Component:
     if one.type == "community" and text.startswith("胡同", one.end - 2):
         return one._replace(type="road")
+    if one.type in ("poi", "subpoi") and _LOST_CITY.match(text, one.start, one.end) and _alone(text, one):
+        return one._replace(type="city")
     behind_city = before is not None and before.type in PLACES[:2] and before.end == one.start
     if one.type == "poi" and behind_city and _NEW_AREA.match(text, one.start, one.end):
         return one._replace(type="devzone")
@@ -160,6 +169,10 @@ def _retyped(text: str, one: Component, before: Component | None) -> Component:
     if one.type == "road" and text.startswith("道办", one.start - 1):  # 桃花坪街道办|大桥路
         return one._replace(start=one.start + 1)
     return one
+
+
+def _alone(text: str, one: Component) -> bool:
+    return not (text[one.start - 1 : one.start].isalnum() or text[one.end : one.end + 1].isalnum())
 
 
 def _number(text: str, one: Component, behind: Component | None) -> list[Component] | None:
@@ -223,14 +236,14 @@ def _zone(text: str, one: Component, behind: Component | None) -> list[Component
 
 
 def _village(text: str, one: Component, behind: Component | None) -> list[Component] | None:
-    """Return 赫图|阿拉村 as one name."""
+    """Return 赫图|阿拉村 as one name; 榆树村|西沟屯 are two."""
     if (
         behind
         and behind.type == "community"
         and behind.start == one.end
-        and not _SUFFIXED.match(text, one.start, one.end)
+        and _CUT_VILLAGE.match(text, one.start, behind.end)
     ):
-        return [behind._replace(start=one.start)]
+        return [behind._replace(start=one.start)] if one.end - one.start == 2 else None
     return None
 
 

@@ -59,9 +59,10 @@ PROVINCE_LETTERS = {
     "甘": "甘肃省", "陇": "甘肃省", "青": "青海省", "宁": "宁夏回族自治区", "新": "新疆维吾尔自治区",
 }  # fmt: skip
 """The character that stands for a province, as on number plates."""
+_TENS = re.compile(r"\A([2-9])([1-9])(?=团)")
 _CORPS = re.compile(r"第?[〇一二三四五六七八九十百\d]+团\Z")
-_SIDES = frozenset(("东区", "西区", "南区", "北区", "中区"))
-HAN_DIGITS = str.maketrans("0123456789", "〇一二三四五六七八九")
+SIDES = frozenset(("东区", "西区", "南区", "北区", "中区"))
+_HAN_DIGITS = str.maketrans("0123456789", "〇一二三四五六七八九")
 
 
 Rows = dict[int, tuple[Division, Division | None]]
@@ -134,6 +135,11 @@ def town_in(district: Division, name: str) -> Division | None:
     return _TOWNS[key]
 
 
+def in_han(name: str) -> tuple[str, str]:
+    """Return how a name with a number is written in characters: 71团 is 七十一团, 128团 一二八团."""
+    return name.translate(_HAN_DIGITS), _TENS.sub(r"\1十\2", name).translate(_HAN_DIGITS)
+
+
 def _town_in(district: Division, name: str) -> Division | None:
     if district.code is None:
         return None
@@ -143,8 +149,7 @@ def _town_in(district: Division, name: str) -> Division | None:
             return town
     if towns and (alike := divisions.town_of(district, name)):
         return alike
-    spelt = name.translate(HAN_DIGITS)
-    ending = [d for d in towns if d.name.endswith(spelt)] if len(name) > 2 else []
+    ending = [d for d in towns if d.name.endswith(in_han(name))] if len(name) > 2 else []
     return ending[0] if len(ending) == 1 else None
 
 
@@ -234,11 +239,13 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
     inside = False
     for component in components:
         kind, start, end, confidence = component
-        if kind not in _NAMING:
+        if kind not in _NAMING and not (kind == "road" and text[end - 1] == "团"):
             inside = inside or kind == "road"
             continue
         written = text[start:end].replace(" ", "")
         if kind == "poi" and found and found[-1].end == start and _CORPS.match(written):
+            kind = "town"
+        if kind == "road" and found and _CORPS.match(written) and any(town_in(d, written) for d in found[-1].divisions):
             kind = "town"
         if kind == "devzone" and written[-1] in "区县市" and not ZONE.search(written) and len(written) <= 5:
             kind = "district"
@@ -251,7 +258,7 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
                 bounds = (start + piece.start, start + piece.end) if whole else (start, end)
                 bearing, zone = piece.divisions, piece.is_zone
                 found.append(Mention(*bounds, piece.text, piece.type, confidence, bearing, False, zone))
-        elif _alone(text, start, end) and not (inside and written in _SIDES):
+        elif _alone(text, start, end) and not (inside and written in SIDES):
             bearing = divisions.places(written)
             known = bool(bearing) and bearing[0].in_force and not (inside and _is_short(written, bearing[0]))
             if known:
@@ -407,7 +414,9 @@ def _joined(found: list[Mention]) -> list[Mention]:
         last = result[-1] if result else None
         if last and last.end == mention.start and last.start < mention.start:
             name = last.text + mention.text
-            if _names_zone(last, mention):
+            current = [d for d in last.divisions if d.in_force]
+            inside = len(result) > 1 and _one_in_other(result[-2].divisions, current)
+            if not inside and _names_zone(last, mention):  # 光明 in 深圳 is what 光明新区 became
                 result[-1] = Mention(
                     last.start, mention.end, name, "devzone", last.confidence, named(name), is_zone=True
                 )

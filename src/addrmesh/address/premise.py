@@ -49,7 +49,7 @@ _COMMON = re.compile(
     rf"(?:里面?|内|门口|大门口?)?(?:[\d{_HAN_NUMBER}]+(?:车间|门|床))?\Z"
 )
 """What many places have and what names none of them."""
-_WAY = re.compile(rf".*(?:[左右][拐转数]|直走|往里|进[来去]|[东西南北村][头尾]|铁门|就是|第[\d{_HAN_NUMBER}]+家)\Z")
+_WAY = re.compile(rf".*(?:[左右][拐转数]|直走|往里|进[来去]|[东西南北村][头尾]|铁门|就是|第[\d{_HAN_NUMBER}]+[家间])\Z")
 """The way to a place, as one tells it."""
 _BUILDING = re.compile(
     r"(?:大厦|大楼|中心|广场|小区|花园|花苑|家园|公寓|公馆|别墅|新村|新城|山庄|学校|大学|学院|中学|小学|幼儿园|医院|卫生院|诊所|门诊部|药店|药房"
@@ -62,7 +62,7 @@ _HAN = re.compile(r"[一-鿿]")
 INSIDE = ("houseno", "cellno", "floorno", "roomno")
 _COUNTED = ("roadno", "houseno", "cellno", "roomno")
 """Numbers that confirm a building whose name does not say that it is one; every shop has a second floor."""
-_HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|\d线)\Z")
+_HIGHWAY = re.compile(r"(?:[国省县乡]道|高速|公路|线)\Z")
 _POST = re.compile(r"[Kk]\d|\d+(?:\.\d+)?(?:公里|千米|[Kk][Mm])处?\Z")
 _FUEL = re.compile(r"(?=.{4}).*加油站\Z")
 """What alone along a highway is found by its name and a kilometre post; a guest house or a works is asked about."""
@@ -251,7 +251,7 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
         number or building or "village_group" in kinds or any(not p.text.endswith(("村", "社区")) for p in hamlets)
     )
     if on_road or in_village or building:
-        nearby = beside and not number and not posted and "village_group" not in kinds
+        nearby = beside and not number and not inside and not posted and "village_group" not in kinds
         if nearby and (not building or "distance" in kinds) and not post:
             return Premise("ROUTE" if road else "VILLAGE" if village else deepest, False, True, False)
         odd = (

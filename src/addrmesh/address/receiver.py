@@ -46,6 +46,9 @@ _SIGNED = re.compile(
     rf"(?: (?:{_TITLE}))?(?:[台亲敬]启|[收 )])*\Z"
     rf"|(?<=[ ,;])(?P<w>[{_HAN}·]{{2,5}}(?<!家人)(?<![台柜卫代自店站点室处]))(?= ?\(?亲?收\)?\Z)"
 )
+_WORD_BEFORE_PHONE = re.compile(
+    rf"(?!电话|手机|联系|收货|收件|本人|前台|门卫|自提|急件|快递|客服|谢谢|麻烦|加急|物业|保安|代收|家里|备注|中心|银行|酒店|公司)[{_HAN}]{{2,4}}(?<!中心|银行|酒店|公司|代收)"
+)
 _PLACE_END = frozenset("省市区县镇乡村路街巷道弄号室楼栋幢层座元苑园城府庄厦店场校院站组队屯里湾坊")
 _LATIN_PERSON = re.compile(r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){1,2}\Z")
 
@@ -112,7 +115,7 @@ _NOTE = re.compile(
     rf"|(?<!解)放(?:在|到)?(?:门(?!店)|前台|家|物业|驿站|快递|丰巢|保安|传达|那|这|楼下|柜|自提)|送(?:货|到|达|上门|至)"
     r"|到了(?:再|先|给|请|打|叫|电|联)|到店|自取|自提|代收|代签|签收|谢谢|感谢|辛苦了|轻拿|轻放|易碎|勿压|加急|急件|\A急+\Z|急急"
     rf"|发(?:{_CARRIER}|货)|备注|工作日|双休|周末|节假日|周[一二三四五六日][至到~]|\d+(?:点(?!\d)|:\d\d)|上午|下午|晚上|中午|白天|随时"
-    r"|上一单|[跟和同与]上次|老地址|老地方|\A同上\Z|(?:地址|信息)(?:保密|不详|未知|待定|略)|快[点些]?发|急用|[鞋尺衣]码|补?差价|接龙|群里|拼单|团购(?!网)|一?共\d+[件箱包袋]|发票|生日|不在家|无人(?!机|驾)|没人|家有|小孩|门铃|敲门|验货|拒收|包邮|客服(?![中部])"
+    r"|上一单|[跟和同与]上次|老地址|老地方|\A同上\Z|(?:地址|信息)(?:保密|不详|未知|待定|略)|快[点些]?发|急用|[鞋尺衣]码|勿扰|补?差价|接龙|群里|拼单|团购(?!网)|一?共\d+[件箱包袋]|发票|生日|不在家|无人(?!机|驾)|没人|家有|小孩|门铃|敲门|验货|拒收|包邮|客服(?![中部])"
     r"|货从|退货|换货|[红黄蓝绿黑白紫粉灰]色?\d+[件个条双]|(?:\A|[一-鿿]{2,})[xX×*]\d{1,2}[件个条双]?\Z|\A[\d一二两三四五六七八九十]+(?:件|箱|盒|瓶|包|袋|双|套|斤|公斤|元|块|岁|个|本|张|台|天)\Z|[运邮]费|总价|合计|(?<![\d一二三四五六七八九十百])(?:具体)?几号|忘(?:了|记)|不(?:知道|清楚|记得)|稍[后候]|回头|待补|[乘坐搭]\d+路|实付|付款|到付|代收货款|卸货|\A数量\d+|下单|\A(?:不要|不用|别[放送打按敲忘用发给])|\A(?:前台|本人)(?:代)?收\Z|\A(?:未知|不详|暂无|待定|没有|随便|无)\Z"
     r"|\A请|尽快|贵重|重要客户|(?:我们?)?(?:家|现)?(?:居?住)(?:在|于)|地址发|不要了|改一?下|\A改(?:成|为|到)(?=\Z|.{2,8}[省市区县])|\A亲+\Z|抬头|[红黄蓝绿黑白紫粉灰]色[A-Z\d]*(?:码.{0,3})?\Z|我是|我想|想买|请问|什么|怎么|(?:吗|呢|呀)\Z|昨天|今天|明天|不错|真好|吃了|多少钱|你好|您好|在吗|哈哈哈"
 )
@@ -224,12 +227,22 @@ def _name_before(text: str, end: int) -> tuple[int, int, int] | None:
     start = end
     while start and end - start < 7 and text[start - 1] not in _SEPARATORS:
         start -= 1
-    if is_person(text[start:end]):
+    if is_person(text[start:end]) or _sounds_like_name(text, start, end):
         return start, end, behind
     for size in (3, 2):  # `80号王测试138…`: glued to what stands before
         if end - size > 0 and text[end - size - 1] in "号室楼栋幢层座元组户队" and is_person(text[end - size : end]):
             return end - size, end, behind
     return None
+
+
+def _sounds_like_name(text: str, start: int, end: int) -> bool:
+    """Return whether a word between blanks right before a phone may be a name: 扎西, 完德 have no surname."""
+    return (
+        text[start - 1 : start] == " "
+        and _WORD_BEFORE_PHONE.fullmatch(text, start, end) is not None
+        and text[end - 1] not in _PLACE_END
+        and not any(d.level in ("prov", "city", "district") for d in divisions.find(text[start:end]))
+    )
 
 
 def _name_behind(text: str, start: int) -> tuple[int, int, int] | None:

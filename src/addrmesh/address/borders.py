@@ -237,14 +237,9 @@ def _zone(text: str, one: Component, behind: Component | None) -> list[Component
 
 def _village(text: str, one: Component, behind: Component | None) -> list[Component] | None:
     """Return 赫图|阿拉村 as one name; 榆树村|西沟屯 are two."""
-    if (
-        behind
-        and behind.type == "community"
-        and behind.start == one.end
-        and _CUT_VILLAGE.match(text, one.start, behind.end)
-    ):
-        return [behind._replace(start=one.start)] if one.end - one.start == 2 else None
-    return None
+    if behind is None or behind.type != "community" or behind.start != one.end or one.end - one.start != 2:
+        return None
+    return [behind._replace(start=one.start)] if _CUT_VILLAGE.match(text, one.start, behind.end) else None
 
 
 _RULES: dict[str, Callable[[str, Component, Component | None], list[Component] | None]] = {

@@ -35,7 +35,7 @@ _BARE_ROAD = re.compile(rf"[东南西北中横前后新老大{_NUMERALS}]{{0,2}}
 _WING = re.compile("(?:公寓|宿舍|教学|办公|综合|住院|门诊)\\Z")
 _GATE = re.compile(r"\d+号门\Z")
 _LOOSE_ROOM = re.compile(rf"(?<![^\s,;(])(?P<n>[A-Za-z]?\d{{1,4}}(?:户|室|铺|档|号铺|店面))(?![{_HAN}\d])")
-_ROOM_END, _GATE_END, _UNIT_OF_ARMY = re.compile("[户室铺档店]"), re.compile("门"), re.compile("部队")
+_ROOM_END = re.compile("[户室铺档店]")
 _BARRACKS = re.compile(r"(?P<n>(?<!\d)\d{5}部队)")
 _GATES = re.compile(r"(?<=[里苑园楼号寓]) ?(?P<n>\d+ ?门)(?= ?\d)")
 _LOST_CITY = re.compile(rf"[{_HAN}]{{2,4}}(?<![超门早夜集菜])市\Z")
@@ -62,7 +62,7 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
     found = _with(components, known) if known else list(components)
     if _EDGE.search(text):
         found = [piece for c in found if (rest := _trimmed(text, c)) for piece in _apart(text, rest)]
-    if _HONG_KONG.search(text):
+    if ("港" in text or "澳" in text or text[:1] in "九新") and _HONG_KONG.search(text):
         found = _with_areas(text, found)
     for match in _MEASURE.finditer(text) if _UNIT.search(text) else ():
         if not any(c.type == "distance" and c.start < match.end() and match.start() < c.end for c in found):
@@ -74,11 +74,11 @@ def mended(text: str, components: Sequence[Component], known: Sequence[Component
         if mend is not None:
             found[at : at + 2] = mend
     for kind, there, pattern in (
-        ("roomno", _ROOM_END, _LOOSE_ROOM),
-        ("cellno", _GATE_END, _GATES),
-        ("poi", _UNIT_OF_ARMY, _BARRACKS),
+        ("roomno", _ROOM_END.search(text) is not None, _LOOSE_ROOM),
+        ("cellno", "门" in text, _GATES),
+        ("poi", "部队" in text, _BARRACKS),
     ):
-        if there.search(text):
+        if there:
             loose = [Component(kind, *match.span("n"), _UNSURE) for match in pattern.finditer(text)]
             found = _with(loose, found)
     return found
@@ -149,26 +149,36 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 
 
 def _retyped(text: str, one: Component, before: Component | None) -> Component:
-    if one.type == "community" and text.startswith("胡同", one.end - 2):
+    kind, start, end, _ = one
+    if kind in ("poi", "subpoi"):
+        return one._replace(type=_type_of_building(text, one, before))
+    if kind == "road":
+        if text.startswith("道办", start - 1):  # 桃花坪街道办|大桥路
+            return one._replace(start=start + 1)
+        if text.startswith("嘎查", end - 2):
+            return one._replace(type="community")
+    elif kind == "community" and text.startswith("胡同", end - 2):
         return one._replace(type="road")
-    if one.type in ("poi", "subpoi") and _LOST_CITY.match(text, one.start, one.end) and _alone(text, one):
-        return one._replace(type="city")
-    behind_city = before is not None and before.type in PLACES[:2] and before.end == one.start
-    if one.type == "poi" and behind_city and _NEW_AREA.match(text, one.start, one.end):
-        return one._replace(type="devzone")
-    if one.type in ("poi", "subpoi") and text[one.start : one.end] in ("香港", "澳门"):
-        return one._replace(type="prov")
-    if one.type == "poi" and _IN_TAIWAN.search(text, 0, one.start) and _COUNTY_TOWN.match(text, one.start, one.end):
-        return one._replace(type="town")
-    if one.type == "road" and text.startswith("嘎查", one.end - 2):
-        return one._replace(type="community")
-    if one.type == "houseno" and _STOREY.match(text, one.start, one.end):
+    elif kind == "houseno" and text[end - 1] == "楼" and _STOREY.match(text, start, end):
         return one._replace(type="floorno")
-    if one.type == "poi" and _LOOSE_ROOM.fullmatch(text, one.start, one.end):
-        return one._replace(type="roomno")
-    if one.type == "road" and text.startswith("道办", one.start - 1):  # 桃花坪街道办|大桥路
-        return one._replace(start=one.start + 1)
     return one
+
+
+def _type_of_building(text: str, one: Component, before: Component | None) -> str:
+    """Return what the tagger took for a building: a misspelt city on its own, a zone right behind one, a stall."""
+    kind, start, end, _ = one
+    if text[end - 1] == "市" and _LOST_CITY.match(text, start, end) and _alone(text, one):
+        return "city"
+    if text[start:end] in ("香港", "澳门"):
+        return "prov"
+    if kind == "poi":
+        if before and before.type in PLACES[:2] and before.end == start and _NEW_AREA.match(text, start, end):
+            return "devzone"
+        if text[end - 1] in "市镇乡" and _COUNTY_TOWN.match(text, start, end) and _IN_TAIWAN.search(text, 0, start):
+            return "town"
+        if text[end - 1] in "户室铺档面" and _LOOSE_ROOM.fullmatch(text, start, end):
+            return "roomno"
+    return kind
 
 
 def _alone(text: str, one: Component) -> bool:

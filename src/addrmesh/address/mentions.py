@@ -414,9 +414,7 @@ def _joined(found: list[Mention]) -> list[Mention]:
         last = result[-1] if result else None
         if last and last.end == mention.start and last.start < mention.start:
             name = last.text + mention.text
-            current = [d for d in last.divisions if d.in_force]
-            inside = len(result) > 1 and _one_in_other(result[-2].divisions, current)
-            if not inside and _names_zone(last, mention):  # 光明 in 深圳 is what 光明新区 became
+            if _names_zone(last, mention, result[-2].divisions if len(result) > 1 else ()):
                 result[-1] = Mention(
                     last.start, mention.end, name, "devzone", last.confidence, named(name), is_zone=True
                 )
@@ -442,11 +440,13 @@ def _joined(found: list[Mention]) -> list[Mention]:
     return result
 
 
-def _names_zone(one: Mention, other: Mention) -> bool:
+def _names_zone(one: Mention, other: Mention, upper: Sequence[Division]) -> bool:
     """Return whether the tagger cut a new area in two: 江北|新区, 雄|安新区."""
-    name = one.text + other.text
-    cut = other.text == "新区" and not _is_full(one)
-    return (cut or (len(one.text) == 1 and other.is_zone)) and not any(d.level in PLACES for d in named(name))
+    if other.text == "新区":  # 光明 in 深圳 is what 光明新区 became
+        cut = not _is_full(one) and not _one_in_other(upper, [d for d in one.divisions if d.in_force])
+    else:
+        cut = len(one.text) == 1 and other.is_zone
+    return cut and not any(d.level in PLACES for d in named(one.text + other.text))
 
 
 def _ends(name: str) -> bool:

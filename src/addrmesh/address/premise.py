@@ -7,6 +7,7 @@ something to be a number of, a building needs a name, and a placeholder is no nu
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -126,7 +127,11 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
 
 
 def _is_unnamed(said: str, text: str, end: int) -> bool:
-    return (unnamed := _UNNAMED.match(said + text[end : end + 1])) is not None and unnamed.end() == len(said)
+    return (
+        len(said) <= 2
+        and (unnamed := _UNNAMED.match(said + text[end : end + 1])) is not None
+        and unnamed.end() == len(said)
+    )
 
 
 def _is_number(kind: str, said: str, text: str, start: int) -> bool:
@@ -179,16 +184,19 @@ def _append(found: list[Part], part: Part, text: str) -> None:
 
 def is_building(part: Part) -> bool:
     """Return whether a part names a building, a compound or a shop that can be found by its name."""
-    if part.type not in ("poi", "subpoi"):
-        return False
+    return part.type in ("poi", "subpoi") and _names_building(part.text)
+
+
+@lru_cache(maxsize=1 << 12)
+def _names_building(name: str) -> bool:
     return (
-        bool(_HAN.search(part.text))
-        and not is_veiled(part)
-        and not _TALK.search(part.text)
-        and not _GENERIC.match(part.text)
-        and not _COMMON.match(part.text)
-        and not _WAY.match(part.text)
-        and not _BOX.search(part.text)
+        bool(_HAN.search(name))
+        and not _VEILED.match(name)
+        and not _TALK.search(name)
+        and not _GENERIC.match(name)
+        and not _COMMON.match(name)
+        and not _WAY.match(name)
+        and not _BOX.search(name)
     )
 
 

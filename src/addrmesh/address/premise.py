@@ -46,10 +46,11 @@ _GENERIC = re.compile(
 )
 _COMMON = re.compile(
     rf"(?:\d+小时)?(?:小区|学校|医院|公司|超市|宿舍|厂|工厂|便利店|商店|小店|酒店|宾馆|公寓|仓库|车间|工地|单位|前台|门卫|传达室|住院部|菜鸟驿站|驿站"
-    rf"|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|饭店|网吧|药店|市场|商场|银行|家)"
+    rf"|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|店面|档口|摊位|铺位|饭店|网吧|药店|市场|商场|银行|部队|家)"
     rf"(?:里面?|内|门口|大门口?)?(?:[\d{_HAN_NUMBER}]+(?:车间|门|床))?\Z"
 )
 """What many places have and what names none of them."""
+_MARKET = re.compile("(?:农贸|集贸|菜|批发)市场\\Z")
 _WAY = re.compile(rf".*(?:[左右][拐转数]|直走|往里|进[来去]|[东西南北村][头尾]|铁门|就是|第[\d{_HAN_NUMBER}]+[家间])\Z")
 """The way to a place, as one tells it."""
 _BUILDING = re.compile(
@@ -151,7 +152,13 @@ def _append(found: list[Part], part: Part, text: str) -> None:
         part = replace(part, type="village_group")
     if part.type == "roadno" and part.text.endswith("室"):
         part = replace(part, type="roomno")
-    if part.type in ("houseno", "roomno") and _HOUSE.match(part.text) and last and last.type == "road" and touching:
+    if (
+        part.type in ("houseno", "roomno", "poi")
+        and _HOUSE.match(part.text)
+        and last
+        and last.type == "road"
+        and touching
+    ):
         part = replace(part, type="roadno")
     if last and part.type in ("road", "assist") and last.type == "road" and touching and _SECTION.match(part.text):
         found[-1] = replace(last, end=part.end, text=last.text + part.text)
@@ -208,7 +215,11 @@ def sounds_like_place(part: Part) -> bool:
 def names_itself(part: Part) -> bool:
     """Return whether a building's name is one by its form, so that it needs no number: 云禾天地购物中心."""
     named = _NAMED_SO.match(part.text) or _VILLAGE_OFFICE.fullmatch(part.text)
-    return part.type in ("poi", "subpoi") and named is not None and not _GENERIC.match(part.text)
+    return (
+        part.type in ("poi", "subpoi")
+        and named is not None
+        and not (_GENERIC.match(part.text) or _MARKET.match(part.text))
+    )
 
 
 def is_veiled(part: Part) -> bool:
@@ -256,7 +267,10 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯
     in_village = village and (
-        number or building or "village_group" in kinds or any(not p.text.endswith(("村", "社区")) for p in hamlets)
+        number
+        or building
+        or {"village_group", "community"} <= kinds
+        or any(not p.text.endswith(("村", "社区")) for p in hamlets)
     )
     if on_road or in_village or building:
         nearby = beside and not number and not inside and not posted and "village_group" not in kinds

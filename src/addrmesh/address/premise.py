@@ -22,7 +22,7 @@ _HAN_NUMBER = "一二三四五六七八九十百零〇两"
 _PLACEHOLDER = re.compile(r"第?[Xx×*?某○_＿-]+(?:号|室|栋|幢|楼|单元|层|座)?\Z")
 _UNNAMED = re.compile("(?:路|街|道|大道|大街|巷|弄)(?![东西南北边旁口])|(?:或者?|还是)")
 """A road whose name was left open, and what joins two of something."""
-_UNKNOWN_GROUP = re.compile(r"第?[Xx×*?某○_＿]+(?:生产)?(?:组|队|社|小组|村民小组)\Z")
+_UNKNOWN_GROUP = re.compile(r"第?[Xx×*?某○_＿几]+(?:生产)?(?:组|队|社|小组|村民小组)\Z")
 _NOTHING = re.compile(r"0+号?\Z|(?:未知|不详|暂无|待定|没有|随便|保密|测试|门牌号?|房间?号|详细|地址)+\Z")
 _QUANTITY = re.compile(
     r"[\d.]+(?:元|块钱?|岁|公?斤|千克|克|折|年|月|天|分钟|小时|人|次|件|个|箱|包|双|套|瓶|罐|支|片|枚|袋|盒|%|[kK][gG]|[mM][lL])装?\Z"
@@ -45,11 +45,13 @@ _GENERIC = re.compile(
     r"(?:\w*(?:路|街|道|巷|弄|大道)?(?:地铁站|公交站|公交车站|站台|路口|十字路口|红绿灯|收费站|高速出口|桥头|桥下|门口|附近|旁边)|[东南西北]门|.*[那这哪][里儿边]|[\dA-Za-z]{1,3}区|[\dA-Za-z]+号?(?:出|入|出入)?口)\Z"
 )
 _COMMON = re.compile(
-    rf"(?:\d+小时)?(?:小区|学校|医院|公司|超市|宿舍|厂|工厂|便利店|商店|小店|酒店|宾馆|公寓|仓库|车间|工地|单位|前台|门卫|传达室|住院部|菜鸟驿站|驿站"
-    rf"|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|店面|档口|摊位|铺位|饭店|网吧|药店|市场|商场|银行|部队|家)"
-    rf"(?:里面?|内|门口|大门口?)?(?:[\d{_HAN_NUMBER}]+(?:车间|门|床))?\Z"
+    rf"(?:\d+小时)?(?:(?:小区|学校|医院|公司|超市|宿舍|厂区|标?准?厂房|工厂|厂|便利店|商店|小店|酒店|宾馆|公寓|仓库|车间|工地|单位|前台|门卫|传达室"
+    rf"|住院部|菜鸟驿站|驿站|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|店面|档口|摊位|铺位|饭店|网吧|药店|市场|商场|银行|部队"
+    rf"|地铁|轻轨|地块|家)(?:里面?|内)?[\d{_HAN_NUMBER}]*号?(?:门|床)?){{1,3}}(?:大?门口|外)?\Z"
+    r"|.*(?:\d号?地块|标段.*)\Z"
 )
 """What many places have and what names none of them."""
+_STATION = re.compile("地铁|轻轨|公交")
 _MARKET = re.compile("(?:农贸|集贸|菜|批发)市场\\Z")
 _WAY = re.compile(rf".*(?:[左右][拐转数]|直走|往里|进[来去]|[东西南北村][头尾]|铁门|就是|第[\d{_HAN_NUMBER}]+[家间])\Z")
 """The way to a place, as one tells it."""
@@ -283,11 +285,12 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
             and not any(map(names_itself, found))
             and not latin
         )
+        station = kinds.isdisjoint(("roadno", "roomno")) and any(_STATION.match(part.text) for part in found)
         next_to = "village_group" not in kinds and any(
             (part.type == "assist" and _BESIDE.match(part.text) and not _is_aside(found, at)) or _NTH.match(part.text)
             for at, part in enumerate(found)
         )
-        return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to)
+        return Premise("SUB_PREMISE" if inside else "PREMISE", False, False, nearby or odd or next_to or station)
     if number:
         return Premise("SUB_PREMISE" if inside else "PREMISE", True, False, False)
     if post and not building:

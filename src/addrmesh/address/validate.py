@@ -437,7 +437,7 @@ class _Case:
 
 
 _ENGLISH = re.compile(
-    r"(?i)\b(?:room|rm|flat|road|rd|street|avenue|ave|floor|bldg|district|building|plaza|mansion|tower|cent(?:re|er)|court|garden|estate)\b"
+    r"(?i)\b(?:room|rm|flat|road|rd|street|avenue|ave|floor|bldg|district|building|plaza|mansion|tower|cent(?:re|er)|court|garden|estate)\b|[a-z]{4,}(?=[路街道巷镇村])"
 )
 _SURE = 0.7
 _JOINTS = frozenset((*"与和的在附增办及至之第内里旁侧处到近收转", "位于", "中国", "全层", "整层"))

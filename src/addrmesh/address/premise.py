@@ -268,10 +268,12 @@ def judge(found: Sequence[Part], deepest: Granularity, *, latin: bool = False) -
     beside = not kinds.isdisjoint(("assist", "distance"))
     on_road = road and (number or building)
     hamlets = [p for p in found if p.type == "community"][1:]  # 榆树村西沟屯
+    hamlet = any(part.type == "village_group" and not _GROUP.match(part.text) for part in found)  # 马贵坡组
     in_village = village and (
         number
         or building
         or {"village_group", "community"} <= kinds
+        or hamlet
         or any(not p.text.endswith(("村", "社区")) for p in hamlets)
     )
     if on_road or in_village or building:

@@ -153,7 +153,7 @@ def _retyped(text: str, one: Component, before: Component | None) -> Component:
     if kind in ("poi", "subpoi"):
         return one._replace(type=_type_of_building(text, one, before))
     if kind == "road":
-        if text.startswith("道办", start - 1):  # 桃花坪街道办|大桥路
+        if end - start > 1 and text.startswith("道办", start - 1):  # 桃花坪街道办|大桥路
             return one._replace(start=start + 1)
         if text.startswith("嘎查", end - 2):
             return one._replace(type="community")
@@ -204,8 +204,11 @@ def _gate(text: str, one: Component, rest: list[Component]) -> list[Component] |
 def _road(text: str, one: Component, behind: Component | None) -> list[Component] | None:
     if behind and behind.start == one.end and behind.type in NUMBERS and _MARKED.search(text, one.start, one.end):
         return [one._replace(end=one.end - 1), behind._replace(start=one.end - 1)]
-    if _BLOCK.match(text, one.start):  # 88街坊
-        return [one._replace(type="community", end=one.end + 1), *([behind] if behind else [])]
+    if block := _BLOCK.match(text, one.start):  # 88街|坊
+        return [
+            one._replace(type="community", end=block.end()),
+            *([behind] if behind and behind.start >= block.end() else []),
+        ]
     if _SIDE.match(text, one.end):
         rest = [behind._replace(start=max(behind.start, one.end + 1))] if behind and behind.end > one.end + 1 else []
         return [one._replace(end=one.end + 1), *rest]

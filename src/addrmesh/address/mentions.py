@@ -243,6 +243,8 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
             inside = inside or kind == "road"
             continue
         written = text[start:end].replace(" ", "")
+        if not written:
+            continue
         if kind == "poi" and found and found[-1].end == start and _CORPS.match(written):
             kind = "town"
         if kind == "road" and found and _CORPS.match(written) and any(town_in(d, written) for d in found[-1].divisions):

@@ -289,11 +289,15 @@ WORDS = (
     "皖", "新", "粤", "九龙", "新界", "旺角", "浙江", "杭州市", "信宜", "黄山", "济源市", "轵城镇", "北区", "东区",
     "新园区", "高新区", "工业园区", "一二八团", "中山路", "312国道", "K12+300", "公里", "12号", "附3号", "甲", "弄",
     "胡同", "街道", "办", "大厦", "公寓", "楼", "5号门", "面", "档口", "对面", "第三家", "王大庆", "我家", "不是",
-    "寄到", "·", ",", "(", "】", "Lu", "Zhen", "8Hao",
+    "寄到", "·", ",", "(", "】", "Lu", "Zhen", "8Hao", " ", "香港", "澳门", "湾仔", "路", "市", "3栋", "或者", "小区",
+    "。", "88街坊", "9 门 ", "村", "新区", "江北", "26号", "监城市", "州", "71团", "几组", "X组", "度假区", "台湾",
+    "员林市", "12公里",
 )  # fmt: skip
 
 
 @example([("新园区", "devzone"), ("街道", "town")])
+@example([("皖", "devzone"), ("312国道", "prov"), ("办", "road")])
+@example([("一二八团", "cellno"), ("88街坊", "road")])
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from([*COMPONENT_TYPES, ""])), min_size=1, max_size=8))
 def test_whatever_a_tagger_finds_in_a_text_is_judged(said: list[tuple[str, str]]) -> None:
     reading = read(Request("".join(word for word, _ in said)))

@@ -20,7 +20,7 @@ _UNSURE = 0.5
 """The confidence of what only a rule found."""
 
 _EDGES = "()[]【】「」『』《》,;:、。|"
-_EDGE = re.compile(r"[()\[\]【】「」『』《》,;:、。|]")
+_EDGE = re.compile(f"[{re.escape(_EDGES)}]")
 _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?: ?(?:公里|千米|[Kk][Mm])|米))处?")
 _UNIT = re.compile("[里米Kk]")
 _TAIL = re.compile(
@@ -151,7 +151,8 @@ def _carved(components: list[Component], start: int, end: int, kind: str) -> lis
 def _retyped(text: str, one: Component, before: Component | None) -> Component:
     kind, start, end, _ = one
     if kind in ("poi", "subpoi"):
-        return one._replace(type=_type_of_building(text, one, before))
+        meant = _type_of_building(text, one, before)
+        return one if meant == kind else one._replace(type=meant)
     if kind == "road":
         if end - start > 1 and text.startswith("道办", start - 1):  # 桃花坪街道办|大桥路
             return one._replace(start=start + 1)

@@ -113,13 +113,11 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         said = written.strip() if written.isascii() else written.replace(" ", "")
         if kind in NUMBERS:
             said = said.strip("-—–~")
-        if kind == "village_group" and _UNKNOWN_GROUP.match(said):
-            dropped.append(written)
-            continue
         if (
             _NOTHING.match(said)
             or _GONE.search(said)
             or _is_unnamed(said, text, end)
+            or (kind == "village_group" and _UNKNOWN_GROUP.match(said))
             or (kind in NUMBERS and not _is_number(kind, said, text, start))
         ):
             dropped.append(written)

@@ -23,6 +23,7 @@ from addrmesh.edge.render import command, render
 from addrmesh.errors import ConfigError
 from addrmesh.topology.routing import RoutingTable
 from addrmesh.topology.spec import FleetSpec
+from support import listening
 
 PATIENCE_S = 15.0
 
@@ -87,10 +88,10 @@ class FakeNode:
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """Stop listening and reset every connection."""
         assert self._server
-        self._server.close()
+        await listening.stop(self._server)
         for writer in list(self._connections):
             writer.transport.abort()
 
@@ -297,4 +298,4 @@ async def fake_nodes(spec: FleetSpec, tls: Mapping[str, ssl.SSLContext] = {}) ->
         yield nodes
     finally:
         for node in nodes.values():
-            node.kill()
+            await node.kill()

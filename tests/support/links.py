@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
+from support import listening
+
 T = TypeVar("T")
 
 RED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
@@ -40,7 +42,7 @@ class Link:
 
     async def refuse(self) -> None:
         """Look as a target does whose process was killed: connections are reset, new ones refused."""
-        self._server.close()
+        await listening.stop(self._server)
         for writer in self._connections:
             writer.transport.abort()
 

@@ -20,6 +20,7 @@ from addrmesh.store.connection import Connection, Endpoint
 from addrmesh.store.harvest import Report, open_for_replicas
 from addrmesh.store.redis import RedisStore
 from addrmesh.store.server import ServerSpec, primary_config, replica_config
+from support import listening
 
 PATIENCE_S = 20.0
 
@@ -130,7 +131,7 @@ class Link:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        self._server.close()
+        await listening.stop(self._server)
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from support import listening
+
 REPLY = {
     "response_id": "1",
     "result": {"components": []},
@@ -115,7 +117,7 @@ async def faulty(region: str, tls: ssl.SSLContext | None = None) -> AsyncIterato
     port = server.sockets[0].getsockname()[1]
     one.url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     yield one
-    server.close()
+    await listening.stop(server)
     while tasks:
         for task in tasks:
             task.cancel()

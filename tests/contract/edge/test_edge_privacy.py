@@ -29,7 +29,7 @@ async def test_nothing_of_a_request_is_left_behind(kind: str, tmp_path: Path) ->
                 node.status_of = lambda _: 500
             assert await ask() == 500
             for node in nodes.values():
-                node.kill()
+                await node.kill()
             assert await ask() == 503
         await eventually(lambda: edge.get("/stats" if kind == "envoy" else "/stub_status"), "the edge still lives")
     written = contents(tmp_path)

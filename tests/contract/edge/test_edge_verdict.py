@@ -26,11 +26,11 @@ async def test_a_region_is_green_while_one_of_its_own_nodes_is_ready_and_not_dra
     async with fake_nodes(spec) as nodes, (edge := Edge(route(spec, "eu"), tmp_path)).running():
         own = [node for name, node in nodes.items() if name.startswith("eu/")]
         await eventually(lambda: verdict(edge) == 200, "green")
-        own[0].kill()
+        await own[0].kill()
         assert await asyncio.to_thread(verdict, edge) == 200
         edge.apply(route(spec, "eu", Traffic(drained_regions=("eu",))))
         await eventually(lambda: verdict(edge) == 503, "a drained region is red")
         edge.apply(route(spec, "eu"))
         await eventually(lambda: verdict(edge) == 200, "green again")
-        own[1].kill()
+        await own[1].kill()
         assert await asyncio.to_thread(verdict, edge) >= 500, "the other region's nodes do not count"

@@ -1,6 +1,7 @@
 """What the rendered Envoy does with nodes that die, hang, refuse, slow down or change; counted at the client."""
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ async def under_load(edge: Edge, then: Callable[[], object], *, rps: float = 150
     """Send, and do `then` after 0.4 s."""
     running = asyncio.create_task(load(edge.url, rps=rps, seconds=seconds))
     await asyncio.sleep(0.4)
-    then()
+    if inspect.isawaitable(doing := then()):
+        await doing
     return await running
 
 
@@ -65,9 +67,9 @@ async def test_a_hung_node_fails_no_request(edge: Edge, nodes: dict[str, FakeNod
 
 
 async def test_a_killed_region_is_served_by_the_other(edge: Edge, nodes: dict[str, FakeNode]) -> None:
-    def kill() -> None:
-        nodes["eu/node-1"].kill()
-        nodes["eu/node-2"].kill()
+    async def kill() -> None:
+        await nodes["eu/node-1"].kill()
+        await nodes["eu/node-2"].kill()
 
     sent = await under_load(edge, kill)
     assert failures(sent) == []
@@ -212,7 +214,7 @@ async def test_a_body_beyond_the_limit_is_refused_as_a_problem(edge: Edge, nodes
 
 async def test_without_any_node_the_edge_says_so_and_when_to_try_again(edge: Edge, nodes: dict[str, FakeNode]) -> None:
     for node in nodes.values():
-        node.kill()
+        await node.kill()
     async with httpx.AsyncClient() as client:
         reply = await client.post(f"{edge.url}/v1/address:parse", json={}, headers={"x-request-id": "mine"})
     assert (reply.status_code, reply.json()["code"]) == (503, "no-node-available")

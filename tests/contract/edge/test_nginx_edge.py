@@ -40,8 +40,8 @@ async def test_the_client_network_chooses_the_region(edge: Edge, nodes: dict[str
 async def test_a_killed_region_is_served_by_the_backups(edge: Edge, nodes: dict[str, FakeNode]) -> None:
     running = asyncio.create_task(load(edge.url, rps=150, seconds=1))
     await asyncio.sleep(0.3)
-    nodes["cn/node-1"].kill()
-    nodes["cn/node-2"].kill()
+    await nodes["cn/node-1"].kill()
+    await nodes["cn/node-2"].kill()
     sent = await running
     assert failures(sent) == []
     assert {s.node for s in sent if s.at_s > 0.5} == {"eu/node-1", "eu/node-2"}
@@ -65,7 +65,7 @@ async def test_drained_and_dead_nodes_are_taken_out_by_a_reload_under_load(
     sent = await running
     assert failures(sent) == []
     assert {s.node for s in sent if s.at_s > 0.8} == {"cn/node-2"}
-    nodes["cn/node-2"].kill()
+    await nodes["cn/node-2"].kill()
     assert {s.node for s in await load(edge.url, rps=50, seconds=0.3)} == {"eu/node-2"}
 
 

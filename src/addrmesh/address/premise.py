@@ -238,7 +238,14 @@ def _at_post(road: Part, distance: Part) -> bool:
 
 
 def _is_aside(found: Sequence[Part], at: int) -> bool:
-    """Return whether a part begins or goes on a stretch of its own behind a number: 77号,信用社隔壁 is 77号."""
+    """
+    Return whether what a part is near is told besides.
+
+    It is where it goes on a stretch of its own behind a number (77号,信用社隔壁), and where a building and its number
+    follow (老车站旁边阳光花园7栋).
+    """
+    if any(sounds_like_place(one) and is_building(one) and n.type == "houseno" for one, n in pairwise(found[at + 1 :])):
+        return True
     while at and found[at - 1].end == found[at].start:
         at -= 1
     return any(part.type in _COUNTED for part in found[:at])

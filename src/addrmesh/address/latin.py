@@ -50,6 +50,15 @@ _EXONYMS = {name.lower().replace(" ", ""): meant for name, meant in OFFICIAL.ite
     "hongkong": "香港特别行政区", "hongkongsar": "香港特别行政区", "macau": "澳门特别行政区", "macao": "澳门特别行政区",
     "taiwan": "台湾省", "tibet": "西藏自治区", "peking": "北京市", "kashgar": "喀什地区", "canton": "广州市",
     "tsingtao": "青岛市", "amoy": "厦门市",
+    # Taiwan's cities and counties as its Ministry of the Interior writes them
+    "taipei": "台北市", "newtaipei": "新北市", "keelung": "基隆市", "taichung": "台中市", "kaohsiung": "高雄市",
+    "hsinchu": "新竹市", "hsinchucounty": "新竹县", "chiayi": "嘉义市", "chiayicounty": "嘉义县", "pingtung": "屏东县",
+    "changhua": "彰化县", "hualien": "花莲县", "taitung": "台东县", "penghu": "澎湖县", "kinmen": "金门县",
+    # Hong Kong's districts as the District Councils Ordinance (Cap. 547) names them
+    "centralandwestern": "中西区", "wanchai": "湾仔区", "easterndistrict": "东区", "southerndistrict": "南区",
+    "yautsimmong": "油尖旺区", "shamshuipo": "深水埗区", "kowlooncity": "九龙城区", "wongtaisin": "黄大仙区",
+    "kwuntong": "观塘区", "kwaitsing": "葵青区", "tsuenwan": "荃湾区", "tuenmun": "屯门区", "yuenlong": "元朗区",
+    "northdistrict": "北区", "taipo": "大埔区", "shatin": "沙田区", "saikung": "西贡区", "islandsdistrict": "离岛区",
 }  # fmt: skip
 _LEVELS = {
     "province": ("prov",), "sheng": ("prov",), "municipality": ("prov",), "city": ("prov", "city", "district"),
@@ -57,6 +66,7 @@ _LEVELS = {
     "qu": ("district",), "county": ("district",), "xian": ("district",), "banner": ("district",),
     "newarea": ("district",), "newdistrict": ("district",), "xinqu": ("district",), "dist": ("district",),
 }  # fmt: skip
+_GLUED = re.compile(f"(.+)({'|'.join(_LEVELS)})")
 _HAN_LEVELS = "省市区县州盟旗"
 _ROAD = {
     "road", "rd", "street", "st", "avenue", "ave", "lane", "ln", "boulevard", "blvd", "highway", "alley", "lu", "jie",
@@ -73,6 +83,7 @@ _WORD = re.compile(r"[A-Za-zÀ-ÿ]+(?:['’`][A-Za-z]+)*")
 _WORDS = re.compile(r"[A-Za-z]{2} [A-Za-z]{2}")
 _CAPITAL = r"[A-Z][\w'’]*"
 _NUMBER = r"[A-Za-z]?\d+(?:-\d+)*[A-Za-z]?"
+_SECTION = r"(?:Section|Sec\.?) ?\d+"
 _STREETS = "Road|Rd|Street|St|Avenue|Ave|Lane|Ln|Boulevard|Blvd|Highway|Alley"
 _PINYIN_STREETS = "(?:dong|xi|nan|bei|zhong)?lu|(?:da ?)?jie|da ?dao|xiang|nong|hutong"
 _TOWN = re.compile(r"(?i)\b([a-z'’]+(?:[ -][a-z'’]+){0,2}?)[ -]?(?:zhen|town|jie ?dao|sub-?district|township|xiang)\b")
@@ -80,7 +91,7 @@ _PLACES = "Plaza|Mansion|Gardens?|Square|Cent(?:er|re)|Hotel|University|School|H
 _PARTS = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        ("roomno", rf"(?i:\b(?:room|rm|unit|flat|apt|apartment|suite|ste)\b\.? *#? *)(?P<a>{_NUMBER})"),
+        ("roomno", rf"(?i:\b(?:room|rm|unit|flat|apt|apartment|suite|ste|shop)\b\.? *#? *)(?P<a>{_NUMBER}|[A-Z]\b)"),
         ("houseno", rf"(?i:\b(?:building|bldg|tower|block|blk)\b\.? *#? *)(?P<a>{_NUMBER}|[A-Z]\b)"),
         ("floorno", r"(?i:(?P<a>\b\d+(?:st|nd|rd|th)? *(?:/ *F|F|floor)\b|\b(?:floor|fl)\.? *\d+))"),
         ("road", rf"(?i:(?P<a>(?:[a-z'’]+ ){{1,3}}(?:{_PINYIN_STREETS})\b))"),
@@ -89,7 +100,9 @@ _PARTS = tuple(
         ("community", r"(?i:(?P<a>(?:[a-z'’]+ ){1,2}(?:village|cun)\b|\b[a-z'’]{3,}cun\b))"),
         ("village_group", r"(?i:(?P<a>\bgroup \d+\b|\b\d+ ?zu\b))"),
         ("poi", r"(?i:(?P<a>(?:[a-z'’]+ ){1,3}(?:huayuan|jiayuan|xiaoqu|gongyu|dasha|guangchang)\b))"),
-        ("road", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_STREETS})\b)"),
+        ("road", rf"(?P<a>(?:{_SECTION}, ?)?(?:{_CAPITAL}\.? ){{1,4}}(?:{_STREETS})\b(?:\.?,? {_SECTION}\b)?)"),
+        ("road", r"(?P<a>\b[A-Z][a-z]+(?:Lu|Jie|Da[Dd]ao|Road|Street|Avenue)\b)"),
+        ("district", rf"(?P<a>\b{_CAPITAL}(?: {_CAPITAL}){{0,2}} (?:Dist|District)\b)"),
         ("poi", rf"(?P<a>(?:{_CAPITAL} ){{1,4}}(?:{_PLACES})\b)"),
         ("roadno", r"(?P<a>\b\d+(?:-\d+)? *(?i:hao)\b)"),
         ("roadno", rf"(?i:\b(?:{_STREETS}|{_PINYIN_STREETS})\b\.? +(?:no\.? *)?)(?P<a>\d{{1,4}}[A-Za-z]?\b)"),
@@ -160,6 +173,9 @@ def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name |
             continue  # a comma or a number between
         key = "".join(word for *_, word in words[at : last + 1])
         meant = (_EXONYMS[key],) if key in _EXONYMS else tuple(known.get(key, ()))
+        levels: tuple[str, ...] = ()
+        if not meant and (glued := _GLUED.fullmatch(key)):  # LoudiShi
+            meant, levels = tuple(known.get(glued[1], ())), _LEVELS[glued[2]]
         if not meant:
             continue
         following = [w for *_, w in words[last + 1 : last + 4]] if last + 1 < len(words) else []
@@ -175,7 +191,7 @@ def _name(words: list[tuple[int, int, str]], at: int, text: str) -> tuple[Name |
                     return Name(words[at][0], words[end][1], meant, _LEVELS[word]), end + 1
         if street and not gap.strip():
             return None, last + 2
-        return Name(words[at][0], words[last][1], meant, ()), last + 1
+        return Name(words[at][0], words[last][1], meant, levels), last + 1
     return None, at + 1
 
 

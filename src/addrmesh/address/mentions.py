@@ -242,7 +242,9 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
         if kind not in _NAMING and not (kind == "road" and text[end - 1] == "团"):
             inside = inside or kind == "road"
             continue
-        written = text[start:end].replace(" ", "")
+        written = text[start:end].strip()
+        if not written.isascii():
+            written = written.replace(" ", "")
         if not written:
             continue
         if kind == "poi" and found and found[-1].end == start and _CORPS.match(written):
@@ -528,6 +530,11 @@ def _latin(text: str, found: list[Mention]) -> list[Mention]:
             written = text[name.start : name.end]
             mention = Mention(name.start, name.end, written, fitting[0].level, 0.5, tuple(fitting), latin=True)
             found = [m for m in found if m not in crossed] + [mention]
+    if any(d.level == "city" and _is_overseas((d,)) for m in found for d in m.divisions):  # Da'an Dist., Taipei
+        found = [
+            replace(m, divisions=()) if m.latin and m.type == "district" and not _is_overseas(m.divisions) else m
+            for m in found
+        ]
     return found + _latin_towns(text, found)
 
 

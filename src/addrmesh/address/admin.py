@@ -110,7 +110,7 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
     best = [c for c in chains if len(c.votes) == most]
     weak = only_towns
     if len(best) > 1:
-        better = _preferred(best, found)
+        better = best if only_towns else _preferred(best, found)
         hinted = [c for c in best if hint is not None and divisions.is_within(c.target, hint)]
         if hinted and not any(c in hinted for c in better):
             better, weak = hinted, True  # 江北区 was in 重庆 too
@@ -185,7 +185,7 @@ def _all_chains(found: Sequence[Mention], agree: dict[int, Rows]) -> list[_Chain
     _add_former_parents(found, agree)
     chains = [_chain(d, found, agree) for d in targets.values()]
     towns = [i for i, rows in agree.items() if not rows]
-    if any(not any(i in c.sides for c in chains) for i in towns):
+    if any(not any(i in c.sides for c in chains if c.said_as) for i in towns):
         more = _by_town(found, agree, towns, targets)
         chains = [_chain(d, found, agree) for d in (*targets.values(), *more)]
     said = [c for c in chains if c.town or c.said_as]
@@ -241,7 +241,7 @@ def _chain(target: Division, found: Sequence[Mention], agree: dict[int, Rows]) -
                 sides[i] = (_TOWN_PLACE, None)
                 votes.add(here.row)
                 direct += 1
-                full += 1
+                full += here.name == text
     return _Chain(target, path, town, sides, votes, direct, full, said_as)
 
 

@@ -25,7 +25,7 @@ _MEASURE = re.compile(r"(?:[Kk]\d+\+\d+|\d+(?:\.\d+)?(?: ?(?:公里|千米|[Kk][
 _UNIT = re.compile("[里米Kk]")
 _TAIL = re.compile(
     rf"之[\d{_NUMERALS}]+| ?附\d+号?| ?[甲乙丙丁](?![{_HAN}])"
-    rf"|(?:底商|店面|铺面|商铺|门面|档口|车间|[铺档户室])(?![{_HAN}])"
+    rf"|(?:底商|店面|铺面|商铺|门面|档口|车间|[铺档户室院])(?![{_HAN}])"
 )
 """What belongs to the number before it."""
 _STALL = re.compile("(?:档口|店面|铺面|商铺|门面|铺位|摊位)\\Z")

@@ -149,7 +149,8 @@ def _town_in(district: Division, name: str) -> Division | None:
             return town
     if towns and (alike := divisions.town_of(district, name)):
         return alike
-    ending = [d for d in towns if d.name.endswith(in_han(name))] if len(name) > 2 else []
+    # Whose town it is takes two characters at least: 中坝街道 is not 关中坝街道.
+    ending = [d for d in towns if d.name[2:].endswith(in_han(name))] if len(name) > 2 else []
     return ending[0] if len(ending) == 1 else None
 
 

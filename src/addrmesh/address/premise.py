@@ -33,7 +33,7 @@ _ALNUM = re.compile(r"[^\W_]")
 _LONE_LETTER = re.compile(r"[A-WYZa-wyz](?:座|栋|幢|楼|室|单元|区)?\Z")
 _FIGURE = re.compile(rf"[\d{_HAN_NUMBER}甲乙丙丁戊A-Za-z]")
 _HOUSE = re.compile(rf"[甲乙丙丁]?[\d{_HAN_NUMBER}]+(?:[-~之][\d{_HAN_NUMBER}]+)?(?:号|號)(?:院|大院)?\Z")
-_GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连)\Z")
+_GROUP = re.compile(rf"第?[\d{_HAN_NUMBER}]+(?:生产)?(?:组|队|社|小组|生产队|村民小组|连|屯)\Z")
 _LANE = re.compile(r"\d+(?:弄|巷)\Z")
 _BESIDE = re.compile(r".*(?:对面|旁边?|附近|隔壁|后面|前面|对过|周边)\Z")
 _NTH = re.compile(rf"第[\d{_HAN_NUMBER}]+家")
@@ -49,6 +49,7 @@ _COMMON = re.compile(
     rf"|住院部|菜鸟驿站|驿站|快递[站柜]|丰巢柜?|车[位库]|停车场|格口|储物柜|大院|大楼|门面|铺面|店面|档口|摊位|铺位|饭店|网吧|药店|市场|商场|银行|部队"
     rf"|地铁|轻轨|地块|家)(?:里面?|内)?[\d{_HAN_NUMBER}]*号?(?:门|床)?){{1,3}}(?:大?门口|外)?\Z"
     r"|.*(?:\d号?地块|标段.*)\Z"
+    r"|(?:产业|工业|科技|创业|转移|物流|集聚|聚集|示范|高新){2,}(?:园区?|基地|区)\Z"
 )
 """What many places have and what names none of them."""
 _STATION = re.compile("地铁|轻轨|公交")

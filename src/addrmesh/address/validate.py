@@ -475,6 +475,7 @@ def _left(text: str, components: Sequence[Component], mentions: Sequence[Mention
 _TALK = re.compile(
     r"[^省市区县州盟旗镇乡村屯庄寨堡营路街道巷弄里坊号栋幢楼座层室户苑园院城厦宅库仓场店铺站桥门口岸湾沟坡岭山河湖馆所厂校港塘\W\dA-Za-z]+\Z"
 )
+_TWO_NUMBERS = re.compile(r"(?<!\d)\d+号\d+号\Z")
 _DOUBT = re.compile(
     "[不别勿非改换错旧原或待问未没无何哪忘假误拆变迁废停暂搬]|大[概约]|可能|也许|好像|应该|具体|以前|之前|后面|微信|再说|确认|失效|临时|乱写|随便"
     "|国外|退回|通知"
@@ -482,7 +483,11 @@ _DOUBT = re.compile(
 
 
 def _is_doubtful(text: str, part: Part) -> bool:
-    """Return whether a part is none, or takes the address back."""
+    """Return whether a part is none, takes the address back, is cut off or is a second number of its kind."""
+    if part.type == "cellno" and part.text.endswith("单"):
+        return True
+    if part.type == "houseno" and part.text.endswith("号") and _TWO_NUMBERS.search(text[: part.end]):
+        return not text[part.end : part.end + 1].isalnum()
     if part.type in ("poi", "subpoi") and talk.revokes(part.text):
         return True
     return premise.is_veiled(part) or (_DOUBT.search(part.text) is not None and _is_talk(text, part.start, part.end))

@@ -18,6 +18,7 @@ from addrmesh.address.mentions import (
     AREAS,
     OVERSEAS,
     PLACES,
+    SIDES,
     TOWN,
     ZONE,
     Mention,
@@ -134,8 +135,9 @@ def resolve(found: Sequence[Mention], hint: Division | None = None) -> Resolutio
                 if len(ours) < 2 or len(ours) <= len(theirs) or len(theirs) > 1:
                     return _open("conflict", found, agree, [chain, rival], [chain, rival])
     if chain.target.level == "district" and chain.town is None:
-        short = len(agree) == 1 and not chain.full and not found[next(iter(agree))].latin
-        weak = weak or short or _had_namesake(found, chain)
+        name = found[next(iter(agree))]
+        vague = len(agree) == 1 and not name.latin and (not chain.full or name.text in SIDES)
+        weak = weak or vague or _had_namesake(found, chain)
     resolution = _finish(found, chain, agree, weak=weak)
     return _with_hint(resolution, hint) if hint is not None else resolution
 

@@ -9,6 +9,8 @@ def abbreviates(name: str, full: str) -> bool:
         return False
     if len(full) - len(name) == 1 and len(name) > 2 and ("族" in name or "自治" in name or "自治" not in full):
         return False  # 土家族苗自治州, 达拉旗 for 达拉特旗: all but one character is written, so it is a slip
+    if "自治" in full and (("自" in name) is not ("治" in name) or (len(name) == 2 and name[1] == "县")):
+        return False  # half of 自治 is a slip, and 融县 may be 融安县 as well as 融水苗族自治县
     if full[-2] == "族" and len(name) > 2 and full.startswith(name[:-1]):  # 管城区 for 管城回族区
         return True
     if len(name) > 2 and "自治" not in full and full[-1] != "旗":  # 清浦区 is not short for 清江浦区

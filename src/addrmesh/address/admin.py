@@ -486,6 +486,8 @@ def _meant(
         pool = [d for d in pool if ZONE.search(d.name)]
     short = [d for d in pool if spelling.abbreviates(name, d.name)]
     slips = [d for d in pool if spelling.is_slip(name, d.name, town=d.level == "town")]
+    if any(d not in short for d in slips):  # 青区 in 成都 is 青羊区 with a character left out as likely as 青白江区
+        short = []
     alike = [d for d in slips if spelling.sounds_like(name, d.name)]
     if mention.is_zone:  # there are more zones than are listed: 沈抚新区 is not 沈北新区
         slips = alike

@@ -68,3 +68,21 @@ def test_a_district_of_another_city_is_never_accepted() -> None:
         if other is not city:
             texts.append(f"{city.name}{draw.choice(below).name}{ROAD}")
     assert accepted(texts) == []
+
+
+def test_a_misspelt_district_is_never_accepted_as_another() -> None:
+    draw, meant = random.Random(3), dict[str, str | None]()
+    characters = "".join(d.name for _, below in cities() for d in below)
+    for city, below in cities():
+        for district in below:
+            name, at = district.name, draw.randrange(len(district.name) - 1)
+            for written in (name[:at] + name[at + 1 :], name[:at] + draw.choice(characters) + name[at + 1 :]):
+                if len(written) > 1 and not divisions.find(written):
+                    meant[f"{city.name}{written}{ROAD}"] = district.code
+    assert len(meant) > 3000
+    wrong = [
+        text
+        for text, result in judged(meant)
+        if result.verdict.possible_next_action == "ACCEPT" and result.address.adcode != meant[text]
+    ]
+    assert wrong == []

@@ -234,6 +234,11 @@ def has_districts(division: Division) -> bool:
     return any(d.level == "district" for d in below(division))
 
 
+def unspaced(written: str) -> str:
+    """Return what a component says: without blanks, unless it is all in Latin letters."""
+    return written.strip() if written.isascii() else written.replace(" ", "")
+
+
 def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
     """Return the names in a tagged text that may be divisions, by position."""
     found: list[Mention] = []
@@ -243,9 +248,7 @@ def mentions(text: str, components: Iterable[Component]) -> list[Mention]:
         if kind not in _NAMING and not (kind == "road" and text[end - 1] == "团"):
             inside = inside or kind == "road"
             continue
-        written = text[start:end].strip()
-        if not written.isascii():
-            written = written.replace(" ", "")
+        written = unspaced(text[start:end])
         if not written:
             continue
         if kind == "poi" and found and found[-1].end == start and _CORPS.match(written):

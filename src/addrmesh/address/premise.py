@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from addrmesh.address.mentions import PLACES, ZONE, Mention
+from addrmesh.address.mentions import PLACES, ZONE, Mention, unspaced
 from addrmesh.address.types import NUMBERS, Component
 from addrmesh.address.verdict import Granularity
 
@@ -111,7 +111,7 @@ def parts(text: str, components: Iterable[Component], mentions: Sequence[Mention
         written = text[start:end]
         if not _ALNUM.search(written):
             continue
-        said = written.strip() if written.isascii() else written.replace(" ", "")
+        said = unspaced(written)
         if kind in NUMBERS:
             said = said.strip("-—–~")
         if (

@@ -486,7 +486,7 @@ def _is_doubtful(text: str, part: Part) -> bool:
     """Return whether a part is none, takes the address back, is cut off or is a second number of its kind."""
     if part.type == "cellno" and part.text.endswith("单"):
         return True
-    if part.type == "houseno" and part.text.endswith("号") and _TWO_NUMBERS.search(text[: part.end]):
+    if part.type == "houseno" and part.text.endswith("号") and _TWO_NUMBERS.search(text, 0, part.end):
         return not text[part.end : part.end + 1].isalnum()
     if part.type in ("poi", "subpoi") and talk.revokes(part.text):
         return True

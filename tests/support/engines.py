@@ -1,9 +1,10 @@
-"""Engines that are quick, deterministic, and fail or wait when told to."""
+"""Engines that are quick, deterministic, and fail or wait when told to; and the built-in model."""
 
 import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,17 @@ from addrmesh.address.match import LABELS
 from addrmesh.address.normalize import NORMALIZER_VERSION
 from addrmesh.address.questions import Scored
 from addrmesh.address.types import COMPONENT_TYPES, Component
-from addrmesh.inference.release import Calibration, Limits, Manifest, Release
+from addrmesh.inference.engine import Engine, load_engine
+from addrmesh.inference.release import BUILTIN, Calibration, Limits, Manifest, Release, open_release
 
 PROBE = "文三路12号3"
 CHANCES = (0.0, 0.125, 0.875)
+
+
+@cache
+def builtin() -> Engine:
+    """The built-in model as it is served, loaded once."""
+    return load_engine(open_release(BUILTIN))
 
 
 def digits(text: str) -> tuple[Component, ...]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from addrmesh.address.match import LABELS, LEVELS, Match, Model, Reading, Side, guards, load_model, match, prepare
 from addrmesh.address.normalize import normalize
 from addrmesh.address.types import Component
-from addrmesh.inference.engine import Engine, load_engine
-from addrmesh.inference.release import BUILTIN, open_release
+from addrmesh.inference.engine import Engine
+from support.engines import builtin
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return load_engine(open_release(BUILTIN))
+    return builtin()
 
 
 def side(*parts: str, division: tuple[str | None, ...] | None = None) -> Side:

@@ -15,8 +15,7 @@ from addrmesh.address.normalize import normalize
 from addrmesh.address.reading import read, text_of
 from addrmesh.address.validate import validate, validate_without_engine
 from addrmesh.address.verdict import Request, Result
-from addrmesh.inference.engine import Engine, load_engine
-from addrmesh.inference.release import BUILTIN, open_release
+from support.engines import builtin
 
 ROOT = Path(__file__).parents[3]
 TABLE: list[dict[str, Any]] = [
@@ -28,15 +27,10 @@ DIVISION = ("prov", "city", "district", "adcode")
 
 
 @cache
-def engine() -> Engine:
-    return load_engine(open_release(BUILTIN))
-
-
-@cache
 def answers() -> dict[str, Result]:
     readings = [read(request(case)) for case in TABLE]
     texts = [reading.canonical.text for reading in readings]
-    tagged = dict(zip(filled := list(filter(None, texts)), engine().predict(filled), strict=True))
+    tagged = dict(zip(filled := list(filter(None, texts)), builtin().predict(filled), strict=True))
     return {
         case["id"]: validate(reading, tagged.get(text, ()))
         for case, reading, text in zip(TABLE, readings, texts, strict=True)

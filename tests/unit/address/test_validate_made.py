@@ -8,8 +8,7 @@ from addrmesh.address.divisions import Division
 from addrmesh.address.reading import read
 from addrmesh.address.validate import validate
 from addrmesh.address.verdict import Request, Result
-from addrmesh.inference.engine import load_engine
-from addrmesh.inference.release import BUILTIN, open_release
+from support.engines import builtin
 
 ROAD = "荷禾路18号"
 MUNICIPALITIES = ("110000", "120000", "310000", "500000")
@@ -17,7 +16,7 @@ MUNICIPALITIES = ("110000", "120000", "310000", "500000")
 
 def judged(texts: Iterable[str]) -> Iterator[tuple[str, Result]]:
     readings = [read(Request(text)) for text in texts]
-    found = load_engine(open_release(BUILTIN)).predict([reading.canonical.text for reading in readings])
+    found = builtin().predict([reading.canonical.text for reading in readings])
     for reading, components in zip(readings, found, strict=True):
         yield reading.text, validate(reading, components)
 
